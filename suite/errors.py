@@ -10,6 +10,8 @@ from pathlib import Path
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that a terminal or a reader of logs obeys or cannot show; a tab and a line's end are none of them."""
+_INPUT = re.compile(r'input "(.*)"')
+"""What an error calls an input of a request."""
 _TRACEBACK = "Traceback (most recent call last):"
 SHOWN = 20_000
 """Most characters of a value that are shown."""
@@ -52,10 +54,14 @@ class InputError(ValueError):
         problem: what is wrong with the value that was given, one sentence.
         found: what is there instead (names, counts, a value); left out when empty.
         fix: what the user can type or change; left out when empty.
+
+    Attributes:
+        input: the input of a request at fault, where it is known; else empty.
     """
 
     def __init__(self, where: str, problem: str, *, found: str = "", fix: str = ""):
         self.where, self.problem, self.found, self.fix = where, problem, found, fix
+        self.input = named[1] if (named := _INPUT.fullmatch(where)) else ""
         lines = [f"{shown_on_a_line(where)}: {shown(problem)}"]
         if found:
             lines.append(f"  found: {shown(found)}")

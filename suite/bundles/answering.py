@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from suite.codecs.columns import check_columns, unknown_input
+from suite.codecs.columns import check_columns, told, unknown_input
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec
 from suite.data.pipeline.padding import Seed, row_seeds
@@ -31,10 +31,27 @@ def chosen(programs: Mapping[str, T], name: str) -> T:
 
 
 def as_columns(inputs: Sequence[Any] | Columns, primary: str) -> Columns:
-    """``inputs`` as columns: bare values, or one text, are those of the column ``primary``."""
+    """``inputs`` as columns of one length: bare values, or one text, are those of the column ``primary``.
+
+    Raises:
+        InputError: a column is none, or has not as many values as there are records.
+    """
     if isinstance(inputs, str):
         return {primary: [inputs]}
-    return inputs if isinstance(inputs, Mapping) else {primary: list(inputs)}
+    if not isinstance(inputs, Mapping):
+        return {primary: list(inputs)}
+    for name, values in inputs.items():
+        if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
+            fix = f'"{name}": [{told(values)}]'
+            raise InputError(f'input "{name}"', "must be a list, of one value a record.", found=told(values), fix=fix)
+    records = len(inputs.get(primary, next(iter(inputs.values()), ())))
+    for name, values in inputs.items():
+        if len(values) != records:
+            count = f"{len(values):,} value{'' if len(values) == 1 else 's'} for {records:,} record"
+            problem = f"has {count}{'' if records == 1 else 's'}."
+            one = f"{told(next(iter(values))):.40}" if len(values) else "None"
+            raise InputError(f'input "{name}"', problem, fix=f'"{name}": [{one}] * {records}, or one value a record')
+    return inputs
 
 
 def check_request(codec: Codec, columns: Columns, whole: bool = False) -> list[str]:
@@ -47,7 +64,7 @@ def check_request(codec: Codec, columns: Columns, whole: bool = False) -> list[s
     extra = [name for name in check_columns(codec.inputs, opened, whole) if name != "file"]
     if extra and opened is not columns:  # records in JSON, as a server is sent them
         raise unknown_input(extra[0], closest(extra[0], names) or f"{', '.join(names):.300}")
-    absent = [name for name in names if name not in opened]
+    absent = [entry.name for entry in codec.inputs if entry.name not in opened and not entry.option]
     return [
         *([f"columns that are not read: {', '.join(extra)}"] if extra else []),
         *([f"inputs that no record has, and count as missing: {', '.join(absent)}"] if absent else []),
@@ -114,10 +131,11 @@ def _parts(rows: np.ndarray | None, count: int, most: int) -> Iterator[slice]:
 
 
 def answer_each(
-    codec: Codec, outputs: Outputs, columns: Columns, seed: Seed = 0, batch_size: int = BATCH
+    codec: Codec, outputs: Outputs, columns: Columns, seed: Seed = 0, batch_size: int = BATCH, every: bool = True
 ) -> list[dict[str, Any] | InputError]:
-    """As `answer`, but a record that cannot be answered gets its error, and the others their answers; classifiers name
-    every class, see `Codec.decode_all`."""
+    """As `answer`, but a record that cannot be answered gets its error, and the others their answers; with ``every``,
+    classifiers name every class, see `Codec.decode_all`."""
+    columns = as_columns(columns, codec.primary)
     count = len(next(iter(columns.values()), ()))
     seeds = row_seeds(seed, count)
     answers: list[dict[str, Any] | InputError] = [InputError("record", "has no answer")] * count
@@ -126,7 +144,7 @@ def answer_each(
         part = _at(columns, places)
         try:
             said = computed(outputs, codec, part, batch_size, seeds[places])
-            decoded = worded(codec.decode_all, said, part)
+            decoded = worded(codec.decode_all if every else codec.decode, said, part)
         except InputError as error:
             if len(places) == 1:
                 answers[places[0]] = error

@@ -175,10 +175,10 @@ class Bundle:
         return chosen(self.programs, program).predict(inputs, seed)
 
     def predict_each(
-        self, columns: Columns, seed: Seed = 0, program: str = PREDICT, batch_size: int = BATCH
+        self, columns: Columns, seed: Seed = 0, program: str = PREDICT, batch_size: int = BATCH, *, every: bool = True
     ) -> list[dict[str, Any] | InputError]:
         """As `predict`, but a record that cannot be answered gets its error: `suite.bundles.answering.answer_each`."""
-        return chosen(self.programs, program).predict_each(columns, seed, batch_size)
+        return chosen(self.programs, program).predict_each(columns, seed, batch_size, every=every)
 
     def outputs(
         self, rows: dict[str, Any], length: int, size: int = 0, seed: Seed = 0, program: str = PREDICT

@@ -63,10 +63,10 @@ class Program:
         return answer(self.codec, self._answered, inputs, seed)
 
     def predict_each(
-        self, columns: Columns, seed: Seed = 0, batch_size: int = BATCH
+        self, columns: Columns, seed: Seed = 0, batch_size: int = BATCH, *, every: bool = True
     ) -> list[dict[str, Any] | InputError]:
         """As `predict`, but a record that cannot be answered gets its error: `suite.bundles.answering.answer_each`."""
-        return answer_each(self.codec, self._answered, columns, seed, batch_size)
+        return answer_each(self.codec, self._answered, columns, seed, batch_size, every)
 
     def _answered(self, rows: dict[str, Any], size: int, seeds: np.ndarray) -> Mapping[str, np.ndarray]:
         return self.outputs(rows, self.bucket(rows), size, seeds)

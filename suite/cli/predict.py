@@ -1,12 +1,15 @@
 """suite predict: answers to records."""
 
 import json
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from suite.cli.flags import Verb, flag, word
 from suite.cli.shared_flags import Trusting
-from suite.errors import InputError
+from suite.errors import InputError, shown_on_a_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +78,26 @@ def predict(given: Predict) -> None:
     if given.keep:
         raise InputError("flag --keep", "is for tables of answers.", fix="--to answers.parquet")
     codec = folders.codec_of(opened, given.program)
-    answers = folders.predict_input(opened, given.input, seed=given.seed, program=given.program)
     if given.to:
+        answers = folders.predict_each_input(opened, given.input, seed=given.seed, program=given.program)
         lines = folders.write_answers(answers, given.to)
+        _tell(lines, given.to)
     else:
+        answers = folders.predict_input(opened, given.input, seed=given.seed, program=given.program)
         lines = [folders.printable(codec, answer) for answer in answers]
     for line in lines:
         print(json.dumps(line, ensure_ascii=False))
+
+
+def _tell(lines: Sequence[Mapping[str, Any]], to: str) -> None:
+    """Names records without an answer on standard error; nothing where there is none."""
+    from suite.workflow.folders import ANSWERS, ERROR
+    from suite.workflow.predict_file import NAMED, Predicted
+
+    errors = {place: shown_on_a_line(line[ERROR]) for place, line in enumerate(lines, 1) if ERROR in line}
+    if errors:
+        named = dict(list(errors.items())[:NAMED])
+        print(Predicted(Path(to) / ANSWERS, len(lines), len(errors), named).summary, file=sys.stderr)
 
 
 def _by_engine(opened: Any, given: Predict) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from suite.codecs.classes import Classes
-from suite.codecs.columns import column, told
+from suite.codecs.columns import column, option_numbers, reading, request_classes
 from suite.codecs.grid_units import sound_divisions
 from suite.codecs.vectors import vector_answers, vector_output
 from suite.contracts.batch import Columns
@@ -22,7 +22,6 @@ from suite.data.preprocessing.transcripts import Transcriber
 from suite.data.recordings import Recordings, wav
 from suite.decoding.ctc import Decoder
 from suite.decoding.ngrams import NGrams, Vocabulary
-from suite.errors import InputError
 
 
 def recording_input(name: str, recordings: Recordings) -> Input:
@@ -52,7 +51,8 @@ class AudioInput(Codec):
 
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``audio`` float32 Ragged."""
-        return {"audio": self.recordings.encode(column(columns, self.audio))}
+        with reading(self.audio):
+            return {"audio": self.recordings.encode(column(columns, self.audio))}
 
     def divide(self, columns: Columns, rows: Mapping[str, Any]) -> Sequence[Division]:
         return sound_divisions(self.audio, rows["audio"].lengths.tolist(), self.recordings.per_second, "audio")
@@ -170,15 +170,15 @@ class Waveforms(Codec):
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``audio`` float32 Ragged of samples, or of mel bands; where samples are drawn, ``temperature`` float32 (b,);
         where voices are named, ``speaker`` int32 (b,)."""
-        audio = self.recordings.encode(column(columns, self.audio))
+        with reading(self.audio):
+            audio = self.recordings.encode(column(columns, self.audio))
         # Mel bands run on a scale of their own, so that they are not padded to as many places as samples.
         encoded: dict[str, Any] = {"audio": audio if audio.values.ndim == 1 else replace(audio, axis="frames")}
         if self.drawn:
-            given = columns.get("temperature")
-            given = [None] * len(audio.lengths) if given is None else given
-            encoded["temperature"] = np.array([_stated(value, self.temperature) for value in given], np.float32)
+            warmth = _warmth(self.temperature)
+            encoded["temperature"] = option_numbers(columns, warmth, len(audio.lengths))
         if self.speaker:
-            encoded["speaker"] = self.speakers.encode(column(columns, self.speaker))
+            encoded["speaker"] = request_classes(self.speakers, self.speaker, column(columns, self.speaker))
         return encoded
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
@@ -187,23 +187,15 @@ class Waveforms(Codec):
 
 
 def _warmth(default: float) -> Input:
-    about = f"0 takes the likeliest sample, 1 draws as the model says; without, {default:g}"
-    return Input(name="temperature", kind="number", description=about, required=False, option=True, example=default)
-
-
-def _stated(value: Any, default: float) -> float:
-    """The temperature that a request states, or the default.
-
-    Raises:
-        InputError: it is no number, or too large.
-    """
-    if value is None or value == "" or value != value:
-        return default
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = -1.0
-    if not 0 <= number <= HOTTEST:
-        problem = f"must be a number from 0 to {HOTTEST:g}."
-        raise InputError('input "temperature"', problem, found=told(value), fix=f"{default:g}")
-    return number
+    about = f"0 takes the likeliest sample, 1 draws as the model says, at most {HOTTEST:g}; without, {default:g}"
+    return Input(
+        name="temperature",
+        kind="number",
+        description=about,
+        required=False,
+        option=True,
+        example=default,
+        low=0,
+        high=HOTTEST,
+        default=default,
+    )

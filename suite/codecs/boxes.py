@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from suite.codecs.columns import column
+from suite.codecs.columns import column, reading
 from suite.codecs.tiled_boxes import joined, views
 from suite.contracts.batch import Columns
 from suite.contracts.bounds import Bounds
 from suite.contracts.codec import Codec, Input, Output
 from suite.data.preprocessing.boxes import BoxLabels
-from suite.data.preprocessing.image import MAX_PIXELS, PixelStatistics, decode, dimensions
+from suite.data.preprocessing.image import MAX_PIXELS, PixelStatistics, decode, dimensions, name_of
 from suite.data.preprocessing.letterbox import content, letterboxed, onto_pictures, placement
 from suite.data.preprocessing.tiles import Tiles, cut
 
@@ -58,7 +58,11 @@ class PictureBoxes(Codec):
     def rows_of(self, columns: Columns) -> np.ndarray | None:
         if self.tiles.size is None:
             return None
-        return np.array([len(views(self.tiles, *dimensions(value))) for value in column(columns, self.image)], int)
+        with reading(self.image):
+            return np.array([len(self._views(value, *dimensions(value))) for value in column(columns, self.image)], int)
+
+    def _views(self, value: Any, height: int, width: int) -> np.ndarray:
+        return views(self.tiles, height, width, name_of(value))
 
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``image`` uint8 (n, h, w, c), letterboxed; ``content`` float32 (n, 4), left, top, right and bottom of what is
@@ -66,8 +70,9 @@ class PictureBoxes(Codec):
         height, width, channels = self.statistics.shape
         size = height, width
         how = channels, self.statistics.background, self.statistics.white
-        pixels = [decode(value, None, *how) for value in column(columns, self.image)]
-        parts = [part for whole in pixels for part in cut(whole, views(self.tiles, *whole.shape[:2]))]
+        with reading(self.image):
+            pixels = [(value, decode(value, None, *how)) for value in column(columns, self.image)]
+            parts = [part for value, whole in pixels for part in cut(whole, self._views(value, *whole.shape[:2]))]
         if not parts:
             return {"image": np.zeros((0, *size, channels), np.uint8), "content": np.zeros((0, 4), np.float32)}
         placed = np.stack([placement((part.shape[0], part.shape[1]), size) for part in parts])
@@ -80,7 +85,7 @@ class PictureBoxes(Codec):
         boxes, scores, labels = (np.asarray(outputs[name]) for name in ("boxes", "scores", "labels"))
         answers, begin = [], 0
         for value in column(columns, self.image):
-            places = views(self.tiles, *dimensions(value))
+            places = self._views(value, *dimensions(value))
             rows = slice(begin, begin := begin + len(places))
             sides = (places[:, 2:] - places[:, :2]).tolist()
             placed = np.stack([placement((high, wide), (height, width)) for wide, high in sides])

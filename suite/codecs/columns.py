@@ -1,12 +1,18 @@
 """Columns of a request: checks that required ones are present and hold values."""
 
-from collections.abc import Collection, Sequence
+import contextlib
+import json
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from suite.contracts import values
 from suite.contracts.batch import Columns
 from suite.contracts.signature import Input
+from suite.data.class_names import class_name
+from suite.data.preprocessing.labels import UNSEEN, Labels
+from suite.data.reading import is_missing
 from suite.errors import InputError, closest
 
 CHARACTERS = 100
@@ -24,6 +30,63 @@ def column(columns: Columns, name: str) -> Any:
     if name not in columns:
         raise _missing(name, columns)
     return columns[name]
+
+
+@contextlib.contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Errors that are raised inside name the input ``name``, of which a value is read."""
+    try:
+        yield
+    except InputError as error:
+        error.input = error.input or name
+        raise
+
+
+def optional(columns: Columns, name: str, rows: int) -> Sequence[Any]:
+    """The values (rows,) of an input that may be missing; None where nothing was given: no column, None or blanks."""
+    given = columns.get(name)
+    if given is None:
+        return [None] * rows
+    return [None if isinstance(value, str) and not value.strip() else value for value in given]
+
+
+def option_numbers(columns: Columns, entry: Input, rows: int) -> np.ndarray:
+    """float32 (rows,) of an option, its default where nothing was given.
+
+    Numbers alone are taken: those that a table writes are read where the table is, see `suite.workflow.records`.
+
+    Raises:
+        InputError: no number, or out of the bounds of the input.
+    """
+    numbers = []
+    for value in optional(columns, entry.name, rows):
+        plain = value.item() if isinstance(value, np.generic) else value
+        try:
+            numbers.append(entry.default if plain is None else values.number(entry, plain, {}))
+        except values.Unfit as error:
+            raise InputError(f'input "{entry.name}"', error.message, found=told(value), fix=error.fix) from None
+    return np.array(numbers, np.float32)
+
+
+def request_classes(labels: Labels, name: str, given: Sequence[Any]) -> np.ndarray:
+    """Class (b,) int32 of each value of the input ``name``.
+
+    Raises:
+        InputError: a value is no class.
+    """
+    classes = labels.encode(given, held_out=True)
+    unseen = np.flatnonzero(classes == UNSEEN)
+    if len(unseen):
+        names, value = labels.names, given[unseen[0]]
+        near = closest(class_name(value), names) or names[0]
+        more = " ..." if len(names) > 20 else ""
+        raise InputError(
+            f'input "{name}"',
+            f"must be one of {', '.join(names[:20])}{more}.",
+            found=told(value),
+            fix=f'"{name}": {json.dumps(near, ensure_ascii=False)}',
+        )
+    return classes
 
 
 def told(value: Any) -> str:
@@ -74,7 +137,9 @@ def texts(columns: Columns, name: str) -> list[str]:
         InputError: there is no such column, or a record has no value there.
     """
     values = list(column(columns, name))
-    empty = next((place for place, value in enumerate(values, 1) if value is None), 0)
+    empty = next(
+        (place for place, value in enumerate(values, 1) if is_missing(value) and not isinstance(value, str)), 0
+    )
     if empty:
         raise InputError(
             f'input "{name}"',

@@ -1,14 +1,13 @@
 """Codecs of pictures that are made: a class or a text, a number of steps and a guidance in, a picture as a file out."""
 
 import io
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from suite.codecs.columns import text_input, told
+from suite.codecs.columns import option_numbers, optional, request_classes, text_input, told
 from suite.contracts.batch import Columns
 from suite.contracts.bounds import LENGTH, Bounds
 from suite.contracts.codec import Codec, File, Input, Output
@@ -46,6 +45,10 @@ class MadeImages(Codec):
             option=True,
             example=self.steps,
             description=f"steps from noise to picture, 1 to {self.most_steps}; without, {self.steps}",
+            low=1,
+            high=self.most_steps,
+            whole=True,
+            default=self.steps,
         )
 
     def guidance_input(self, of: str) -> Input:
@@ -56,8 +59,11 @@ class MadeImages(Codec):
             required=False,
             option=True,
             example=self.guidance,
-            description=f"how strongly the {of} counts: 0 not at all, 1 as it was learnt, more for pictures that are "
-            f"typical and alike; without, {self.guidance:g}",
+            description=f"how strongly the {of} counts: 0 not at all, 1 as it was learnt, up to {MOST_GUIDANCE:g} for "
+            f"pictures that are typical and alike; without, {self.guidance:g}",
+            low=0,
+            high=MOST_GUIDANCE,
+            default=self.guidance,
         )
 
     @property
@@ -67,43 +73,15 @@ class MadeImages(Codec):
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         return [{IMAGE: File("image/png", png(picture))} for picture in outputs[IMAGE]]
 
-    def steps_of(self, columns: Columns) -> np.ndarray:
-        """``steps`` int32 (b,).
-
-        Raises:
-            InputError: no whole number, or too many.
-        """
-        return np.array([self._steps(value) for value in _column(columns, STEPS)], np.int32)
-
-    def guidance_of(self, columns: Columns) -> np.ndarray:
-        """``guidance`` float32 (b,).
+    def options(self, columns: Columns, of: str = "") -> dict[str, np.ndarray]:
+        """``steps`` int32 and, where ``of`` names what counts, ``guidance`` float32 (b,).
 
         Raises:
             InputError: no number, or out of its bounds.
         """
-        return np.array([self._guidance(value) for value in _column(columns, GUIDANCE)], np.float32)
-
-    def _steps(self, value: Any) -> int:
-        number = _number(value, self.steps)
-        if not (1 <= number <= self.most_steps and number == int(number)):
-            raise InputError(
-                f'input "{STEPS}"',
-                f"must be a whole number from 1 to {self.most_steps}.",
-                found=told(value),
-                fix=f"{STEPS} {self.steps}",
-            )
-        return int(number)
-
-    def _guidance(self, value: Any) -> float:
-        number = _number(value, self.guidance)
-        if not 0 <= number <= MOST_GUIDANCE:
-            raise InputError(
-                f'input "{GUIDANCE}"',
-                f"must be a number from 0 to {MOST_GUIDANCE:g}.",
-                found=told(value),
-                fix=f"{GUIDANCE} {self.guidance:g}",
-            )
-        return number
+        rows = len(next(iter(columns.values()), ()))
+        steps = {STEPS: option_numbers(columns, self.steps_input, rows).astype(np.int32)}
+        return steps | ({GUIDANCE: option_numbers(columns, self.guidance_input(of), rows)} if of else {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +100,13 @@ class GeneratedImages(MadeImages):
         names = tuple(self.labels.names)
         about = "what the picture is to show; without, anything"
         shown = Input(
-            name=self.label, kind="category", required=False, description=about, choices=names[:100], example=names[0]
+            name=self.label,
+            kind="category",
+            required=False,
+            description=about,
+            choices=names[:100],
+            example=names[0],
+            absent="any",
         )
         return shown, self.steps_input, self.guidance_input("class")
 
@@ -133,18 +117,15 @@ class GeneratedImages(MadeImages):
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``steps`` int32 and ``guidance`` float32 (b,); with classes ``label`` int32 (b,), of which the number of
         classes stands for none."""
-        steps = self.steps_of(columns)
         if self.labels is None:
-            return {STEPS: steps}
-        guidance = self.guidance_of(columns)
-        label = [self._class(self.labels, value) for value in _column(columns, self.label)]
-        return {"label": np.array(label, np.int32), STEPS: steps, GUIDANCE: guidance}
+            return self.options(columns)
+        options = self.options(columns, "class")
+        classes = [self._class(value) for value in optional(columns, self.label, len(options[STEPS]))]
+        return {"label": np.array(classes, np.int32), **options}
 
-    @staticmethod
-    def _class(labels: Labels, value: Any) -> int:
-        if _missing(value):
-            return len(labels.names)
-        return int(labels.encode([value])[0])
+    def _class(self, value: Any) -> int:
+        assert self.labels is not None
+        return len(self.labels.names) if value is None else int(request_classes(self.labels, self.label, [value])[0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,9 +155,12 @@ class DescribedImages(MadeImages):
 
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``steps`` int32 and ``guidance`` float32 (b,), and what `read` makes of the texts."""
-        steps, guidance = self.steps_of(columns), self.guidance_of(columns)
-        given = ["" if _missing(value) else str(value) for value in _column(columns, self.text)]
-        return {**self.read(given), STEPS: steps, GUIDANCE: guidance}
+        options, texts = self.options(columns, "text"), []
+        for value in optional(columns, self.text, len(options[STEPS])):
+            if value != value:  # nan
+                raise InputError(f'input "{self.text}"', "must be a text.", found=told(value), fix=f'"{self.text}": ""')
+            texts.append("" if value is None else str(value))
+        return {**self.read(texts), **options}
 
     def read(self, given: Sequence[str]) -> dict[str, np.ndarray]:
         """``tokens`` int32 (b, t), ``tokens_mask`` (b, t), and ``said`` (b,), False where a text is empty."""
@@ -185,27 +169,6 @@ class DescribedImages(MadeImages):
         tokens, mask = rows.padded(self.max_length)
         mask[:, 0] = True  # an encoder takes the mean over one token at least
         return {"tokens": tokens, "tokens_mask": mask, "said": np.array([bool(text) for text in cleaned], bool)}
-
-
-def _column(columns: Columns, name: str) -> Sequence[Any]:
-    """The values of a column; of one that nothing was given of, None for each record."""
-    values: Sequence[Any] = columns.get(name, [None] * len(next(iter(columns.values()), ())))
-    return values
-
-
-def _missing(value: Any) -> bool:
-    """Whether a cell is empty: None, an empty text, or nan."""
-    return value is None or (isinstance(value, str) and not value.strip()) or value != value
-
-
-def _number(value: Any, default: float) -> float:
-    """A number, or ``default`` where nothing was given; nan where it is none."""
-    if _missing(value):
-        return default
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
 
 
 def png(pixels: np.ndarray) -> bytes:

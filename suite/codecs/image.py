@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from suite.codecs.classes import Classes
-from suite.codecs.columns import column
+from suite.codecs.columns import column, reading
 from suite.codecs.grid_units import picture_divisions
 from suite.codecs.prediction import Predictions
 from suite.contracts.batch import Columns
@@ -35,7 +35,8 @@ class ImageInput(Codec):
         height, width, channels = self.statistics.shape
         images = column(columns, self.image)
         statistics = self.statistics
-        return {"image": decode_batch(images, (height, width), channels, statistics.background, statistics.white)}
+        with reading(self.image):
+            return {"image": decode_batch(images, (height, width), channels, statistics.background, statistics.white)}
 
     def divide(self, columns: Columns, rows: Mapping[str, Any]) -> Sequence[Division]:
         height, width, _ = self.statistics.shape

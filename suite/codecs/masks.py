@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from suite.codecs.columns import column
+from suite.codecs.columns import column, reading
 from suite.codecs.tiled_masks import blended
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec, File, Input, Output
 from suite.contracts.schemas import LISTED
-from suite.data.preprocessing.image import MAX_PIXELS, PixelStatistics, decode, dimensions
+from suite.data.preprocessing.image import MAX_PIXELS, PixelStatistics, decode, dimensions, name_of
 from suite.data.preprocessing.letterbox import letterboxed, placement
 from suite.data.preprocessing.masks import MaskLabels, palette, png, stored_mask
 from suite.data.preprocessing.tiles import Tiles, cut
@@ -54,14 +54,19 @@ class PictureMasks(Codec):
     def rows_of(self, columns: Columns) -> np.ndarray | None:
         if self.tiles.size is None:
             return None
-        return np.array([len(self.tiles.places(*dimensions(value))) for value in column(columns, self.image)], int)
+        with reading(self.image):
+            return np.array(
+                [len(self.tiles.places(*dimensions(value), name_of(value))) for value in column(columns, self.image)],
+                int,
+            )
 
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``image`` uint8 (n, h, w, c), letterboxed."""
         height, width, channels = self.statistics.shape
         how = channels, self.statistics.background, self.statistics.white
-        pixels = [decode(value, None, *how) for value in column(columns, self.image)]
-        parts = [part for whole in pixels for part in cut(whole, self.tiles.places(*whole.shape[:2]))]
+        with reading(self.image):
+            pixels = [(name_of(value), decode(value, None, *how)) for value in column(columns, self.image)]
+            parts = [part for of, whole in pixels for part in cut(whole, self.tiles.places(*whole.shape[:2], of=of))]
         canvases = [letterboxed(part, (height, width)) for part in parts]
         return {"image": np.stack(canvases) if canvases else np.zeros((0, height, width, channels), np.uint8)}
 

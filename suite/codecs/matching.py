@@ -176,7 +176,9 @@ class InWords(Codec):
         for row in lists:
             if not 0 < len(row) <= MOST:
                 problem = f"takes 1 to {MOST} labels."
-                raise InputError(f'input "{self.labels}"', problem, found=f"{len(row)}", fix="a dog|a child")
+                raise InputError(
+                    f'input "{self.labels}"', problem, found=f"{len(row)}", fix=f'"{self.labels}": ["a dog", "a child"]'
+                )
         prompts = [[self.prompt.replace("{}", label) for label in row] for row in lists]
         texts = token_rows(self.tokenizer, prompts, self.max_length, MOST)
         return {**super().encode(columns), **texts}  # type: ignore[safe-super]

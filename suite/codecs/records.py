@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from suite.codecs.columns import reading
 from suite.codecs.grid_units import picture_units, sound_divisions
 from suite.codecs.prediction import Predictions
 from suite.codecs.table import TableInputs
@@ -121,11 +122,17 @@ class RecordPredictions(TableInputs, Predictions):
                 encoded["text_tokens"] = self.tokenizer.encode(lines, self.max_length)
         if self.statistics is not None:
             columns_seen = [columns.get(name, absent) for name in self.image_columns]
-            encoded["image"] = np.stack([self._pictures(values, decoded) for values in columns_seen], 1)
+            pictures = []
+            for name, values in zip(self.image_columns, columns_seen, strict=True):
+                with reading(name):
+                    pictures.append(self._pictures(values, decoded))
+            encoded["image"] = np.stack(pictures, 1)
             encoded["image_there"] = np.stack(list(map(_there, columns_seen)), 1)
         if self.recordings is not None:
             columns_heard = [columns.get(name, absent) for name in self.audio_columns]
-            encoded |= {f"audio_{place}": self._sounds(values) for place, values in enumerate(columns_heard)}
+            for place, values in enumerate(columns_heard):
+                with reading(self.audio_columns[place]):
+                    encoded[f"audio_{place}"] = self._sounds(values)
             encoded["audio_there"] = np.stack(list(map(_there, columns_heard)), 1)
         return encoded
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from suite.codecs.columns import column, told
+from suite.codecs.columns import column, option_numbers, request_classes, told
 from suite.codecs.columns import texts as spoken_texts
 from suite.contracts.batch import Columns
 from suite.contracts.bounds import Bounds
@@ -23,8 +23,6 @@ SLOWEST, FASTEST = 0.5, 2.0
 """Speeds that may be asked for; 1 is that of the recordings."""
 SEMITONES = 12.0
 """By how much a voice may be raised or lowered."""
-RANGES = {SPEED: (SLOWEST, FASTEST, 1.0), PITCH: (-SEMITONES, SEMITONES, 0.0)}
-"""Least and greatest value of each number of a request, and the one of a request that names none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +60,40 @@ class SpokenTexts(Codec):
             choices=names[:100],
             example=names[0] if names else "",
         )
-        faster = f"how fast, from {SLOWEST:g} to {FASTEST:g}; without, 1"
-        higher = f"how much higher the voice is, in semitones from -{SEMITONES:g} to {SEMITONES:g}; without, 0"
         return (
             Input(name=self.text, kind="text", description=about, example=example, limit=self.max_symbols * written),
             *((voice,) if self.speaker else ()),
-            Input(name=SPEED, kind="number", description=faster, required=False, option=True, example=1.0),
-            Input(name=PITCH, kind="number", description=higher, required=False, option=True, example=0.0),
+            *self.options,
+        )
+
+    @property
+    def options(self) -> tuple[Input, Input]:
+        """How fast, and how high."""
+        faster = f"how fast, from {SLOWEST:g} to {FASTEST:g}; without, 1"
+        higher = f"how much higher the voice is, in semitones from -{SEMITONES:g} to {SEMITONES:g}; without, 0"
+        return (
+            Input(
+                name=SPEED,
+                kind="number",
+                description=faster,
+                required=False,
+                option=True,
+                example=1.0,
+                low=SLOWEST,
+                high=FASTEST,
+                default=1.0,
+            ),
+            Input(
+                name=PITCH,
+                kind="number",
+                description=higher,
+                required=False,
+                option=True,
+                example=0.0,
+                low=-SEMITONES,
+                high=SEMITONES,
+                default=0.0,
+            ),
         )
 
     @property
@@ -110,13 +135,10 @@ class SpokenTexts(Codec):
                     found=f"{length:,}, from {text!r:.60}",
                     fix=f"send it in parts, or train with --task.max_symbols {shlex.quote(str(length))}",
                 )
-        encoded: dict[str, Any] = {
-            "symbols": symbols,
-            "speed": _numbers(columns, SPEED, len(texts)),
-            "semitones": _numbers(columns, PITCH, len(texts)),
-        }
+        speed, semitones = (option_numbers(columns, option, len(texts)) for option in self.options)
+        encoded: dict[str, Any] = {"symbols": symbols, "speed": speed, "semitones": semitones}
         if self.speaker:
-            encoded["speaker"] = self.speakers.encode(column(columns, self.speaker))
+            encoded["speaker"] = request_classes(self.speakers, self.speaker, column(columns, self.speaker))
         return encoded
 
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
@@ -138,22 +160,3 @@ def _left_out(unknown: Counter[str], seconds: float) -> str:
     if seconds > 0:
         parts.append(f"the last {seconds:.1f} s, for which there is no room")
     return ", ".join(parts)
-
-
-def _numbers(columns: Columns, name: str, rows: int) -> np.ndarray:
-    """float32 (rows,) of an input that may be missing."""
-    return np.array([_number(name, value) for value in columns.get(name, [None] * rows)], np.float32)
-
-
-def _number(name: str, value: Any) -> float:
-    low, high, usual = RANGES[name]
-    if value is None or value == "" or value != value:
-        return usual
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not low <= number <= high:
-        problem = f"must be a number from {low:g} to {high:g}."
-        raise InputError(f'input "{name}"', problem, found=told(value), fix=f"{usual:g}")
-    return number

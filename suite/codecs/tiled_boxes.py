@@ -13,14 +13,14 @@ BORDER = 0.02
 """Share of a tile's side within which a box that ends there is taken as cut."""
 
 
-def views(tiles: Tiles, height: int, width: int) -> np.ndarray:
+def views(tiles: Tiles, height: int, width: int, of: str = "image") -> np.ndarray:
     """Left, top, right and bottom of what a picture is predicted in, int64 (t, 4): the whole of it, and where it takes
     several tiles, those as well. Things that no tile holds are found in the whole.
 
     Raises:
         InputError: see `Tiles.places`.
     """
-    places = tiles.places(height, width)
+    places = tiles.places(height, width, of)
     whole = np.array([[0, 0, width, height]], np.int64)
     return whole if len(places) == 1 else np.concatenate([whole, places])
 

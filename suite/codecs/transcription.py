@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from suite.codecs.audio import recording_input
-from suite.codecs.columns import column, told
+from suite.codecs.columns import column, optional, reading, told
 from suite.contracts.batch import Columns
 from suite.contracts.codec import Codec, Input, Output
 from suite.data.preprocessing.speech_tokens import ACTIONS, SpeechTokens
@@ -64,20 +64,28 @@ class SpokenText(Codec):
             codes = tuple(special.languages)[:100]
             without = self.language or "it is heard"
             about = f"code of the language that is spoken; without, {without}"
-            inputs.append(self._option(LANGUAGE, about, codes, "en" if "en" in codes else codes[0]))
+            example = "en" if "en" in codes else codes[0]
+            inputs.append(self._option(LANGUAGE, about, codes, example, self.language or "as it is heard"))
         if special.actions:
             about = f"transcribe: in the language that is spoken; translate: in English; without, {self.action}"
-            inputs.append(self._option(TASK, about, tuple(special.actions), self.action))
+            inputs.append(self._option(TASK, about, tuple(special.actions), self.action, self.action))
         if special.begin:
             usual = "yes" if self.timestamps else "no"
             about = f"whether the answer has segments with their times; without, {usual}"
-            inputs.append(self._option(TIMESTAMPS, about, ("no", "yes"), usual))
+            inputs.append(self._option(TIMESTAMPS, about, ("no", "yes"), usual, usual))
         return tuple(inputs)
 
     @staticmethod
-    def _option(name: str, about: str, choices: tuple[str, ...], example: str) -> Input:
+    def _option(name: str, about: str, choices: tuple[str, ...], example: str, absent: str) -> Input:
         return Input(
-            name=name, kind="category", required=False, option=True, description=about, choices=choices, example=example
+            name=name,
+            kind="category",
+            required=False,
+            option=True,
+            description=about,
+            choices=choices,
+            example=example,
+            absent=absent,
         )
 
     @property
@@ -105,9 +113,10 @@ class SpokenText(Codec):
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``audio`` float32 Ragged; int32 (b,): ``language``, its token or -1 where it is to be heard, ``action``, the
         token of what is to be done or -1 where the model does one thing, ``timed``, 1 where times are wanted."""
-        audio = self.recordings.encode(column(columns, self.audio))
+        with reading(self.audio):
+            audio = self.recordings.encode(column(columns, self.audio))
         rows = len(audio.lengths)
-        languages, actions, timed = (_cells(columns, name, rows) for name in (LANGUAGE, TASK, TIMESTAMPS))
+        languages, actions, timed = (optional(columns, name, rows) for name in (LANGUAGE, TASK, TIMESTAMPS))
         default = self.tokens.language(self.language)
         said = [self.tokens.language(value) for value in languages]
         return {
@@ -118,11 +127,13 @@ class SpokenText(Codec):
         }
 
     def _timed(self, value: Any) -> int:
-        if value is None or value == "" or value != value:
+        if value is None:
             return int(self.timestamps)
         asked = str(value).strip().lower()
         if asked not in _SAID:
-            raise InputError(f'input "{TIMESTAMPS}"', "must be yes or no.", found=told(value), fix="yes")
+            raise InputError(
+                f'input "{TIMESTAMPS}"', "must be yes or no.", found=told(value), fix=f'"{TIMESTAMPS}": "yes"'
+            )
         if _SAID[asked] and not self.tokens.special.begin:
             problem = "are none that this model can say: it has learnt no times."
             raise InputError(f'input "{TIMESTAMPS}"', problem, fix=f'leave "{TIMESTAMPS}" out')
@@ -190,11 +201,6 @@ def segments(tokens: Sequence[int], length: int, whole: bool, begin: int) -> lis
 
 def _before_end(tokens: list[int], end: int) -> list[int]:
     return tokens[: tokens.index(end)] if end in tokens else tokens
-
-
-def _cells(columns: Columns, name: str, rows: int) -> Sequence[Any]:
-    values = columns.get(name)
-    return [None] * rows if values is None else list(values)
 
 
 def _rounded(share: Any) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 from suite.contracts import plain_files, schemas, values
 from suite.contracts.schemas import Schema
 from suite.contracts.signature import File, Input, Output
-from suite.contracts.values import LARGEST, Limits
+from suite.contracts.values import Limits
 from suite.errors import InputError, closest
 
 Check = Callable[[Input, Any, Limits], Any]
@@ -155,7 +155,12 @@ def checked(entry: Input, value: Any, limits: Limits, from_file: bool = False) -
             raise values.Unfit("missing", f"a value is missing: {kind.wanted} is wanted.")
         return None
     if from_file and kind.parsed and isinstance(value, str):
-        return values.characters(value, values.least(limits.get("characters", 0)))
+        value = values.characters(value, values.least(limits.get("characters", 0)))
+        if not entry.option:
+            return value
+        if not value.strip():
+            return None
+        value = values.written_number(value)
     return kind.check(entry, value, limits)
 
 
@@ -167,7 +172,7 @@ def input_schema(entry: Input, limits: Limits, where: str = "json") -> Schema:
     schema = (kind.form or kind.schema)(entry, limits) if where == "form" else kind.schema(entry, limits)
     if where == "form" and kind.form is not None:
         return schema
-    cell = where == "form" and kind.parsed
+    cell = where == "form" and kind.parsed and not entry.option  # an option is a number there, too
     more = ["boolean"] * cell + ["null"] * (not entry.required and (where == "json" or cell))
     if more:
         given = schema["type"]
@@ -271,7 +276,7 @@ for _each in (
         plural="numbers",
         check=values.number,
         wanted="a number",
-        schema=lambda entry, limits: {"type": "number", "minimum": -LARGEST, "maximum": LARGEST},
+        schema=schemas.asked_number,
         parsed=True,
         field="number",
         answer=schemas.number,

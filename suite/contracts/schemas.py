@@ -89,6 +89,13 @@ def text(entry: Input, limits: Limits) -> Schema:
     return {"type": "string", **({"maxLength": int(most)} if most < float("inf") else {})}
 
 
+def asked_number(entry: Input, limits: Limits) -> Schema:
+    """A number of a request, within the bounds of the input."""
+    low, high = -LARGEST if entry.low is None else entry.low, LARGEST if entry.high is None else entry.high
+    default = {} if entry.default is None else {"default": entry.default}
+    return {"type": "integer" if entry.whole else "number", "minimum": low, "maximum": high, **default}
+
+
 def several(entry: Input, limits: Limits) -> Schema:
     """A list of categories."""
     one = {**ONE, **characters(limits)}

@@ -29,6 +29,16 @@ class Input:
     image, items of a list. 0: none."""
     choices: tuple[str, ...] = ()
     """Values seen in training, the frequent ones first, at most 100 of them; others may be given all the same."""
+    low: float | None = None
+    """Least value of a number."""
+    high: float | None = None
+    """Greatest value of a number."""
+    whole: bool = False
+    """Whether a number must be a whole one."""
+    default: Any = None
+    """The value in JSON of a request that gives none; None: there is no such value."""
+    absent: str = "not known"
+    """What a form says in place of a value that is not given, where there is no default."""
 
 
 @dataclass(frozen=True, kw_only=True)

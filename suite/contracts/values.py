@@ -35,6 +35,8 @@ AUDIO_FORMATS = {
 AUDIO_READ = "WAV (PCM, float, A-law, µ-law), FLAC, OGG (Vorbis, Opus) and MP3 are read"
 """The same in words."""
 
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+
 Limits = Mapping[str, float]
 """A unit (``"characters"``, ``"pixels"``, ``"seconds"``) -> how many of it one value may have."""
 
@@ -93,16 +95,32 @@ def characters(value: Any, most: float, wanted: str = "a string") -> str:
 
 
 def number(entry: Input, value: Any, limits: Limits) -> float:
-    """A finite number."""
+    """A finite number, within the bounds of the input."""
+    wanted, fix = wanted_number(entry), "" if entry.default is None else f'"{entry.name}": {entry.default:g}'
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise wrong_type("a number", value)
+        raise Unfit("wrong_type", f"must be {wanted}, not {json_type(value)}.", fix=fix)
     try:
         parsed = float(value)
     except OverflowError:
         parsed = math.inf
+    within = (entry.low is None or parsed >= entry.low) and (entry.high is None or parsed <= entry.high)
+    if not within or (entry.whole and parsed != parsed // 1):
+        raise Unfit("invalid_input", f"must be {wanted}.", fix=fix)
     if not abs(parsed) <= LARGEST:
         raise Unfit("number_too_large", "is larger than any number that is computed with.")
     return parsed
+
+
+def wanted_number(entry: Input) -> str:
+    """The numbers that an input takes, in words: "a whole number from 1 to 100"."""
+    kind = "a whole number" if entry.whole else "a number"
+    low, high = entry.low, entry.high
+    return kind if low is None or high is None else f"{kind} from {low:g} to {high:g}"
+
+
+def written_number(text: str) -> float | str:
+    """The number that a cell of a table or a field of a form writes; the text itself where it writes none."""
+    return float(text) if _NUMBER.fullmatch(text.strip()) else text
 
 
 def category(entry: Input, value: Any, limits: Limits) -> Any:
@@ -137,7 +155,7 @@ def image(entry: Input, value: Any, limits: Limits) -> bytes:
     most = least(limits.get("pixels", 0), entry.limit)
     width, height = _image_size(data, most)
     if width * height > most:
-        message = f"the image has {width:,} x {height:,} pixels, of at most {most:,.0f}."
+        message = f"the image is {width} wide, {height} high: {width * height:,} pixels, of at most {most:,.0f}."
         raise Unfit("too_many_pixels", message, status=413, fix="scale it down")
     return data
 

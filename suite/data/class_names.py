@@ -39,3 +39,8 @@ def spelled(name: str) -> str:
 def too_many(distinct: int, records: int, share: float = 0.8) -> bool:
     """Whether so many different labels are no classes: nearly each record has one of its own."""
     return distinct > FEW and distinct > share * records
+
+
+def brief(name: str, most: int = 40) -> str:
+    """A class name as a line of a report has it: its line breaks are blanks, and a long one is cut."""
+    return " ".join(name.splitlines())[:most]

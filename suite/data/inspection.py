@@ -274,9 +274,8 @@ def _body(part: dict[str, Any]) -> list[str]:
     lines.extend(f"  {note}" for note in part["notes"])
     for name, counts in part["classes"].items():
         total = max(sum(counts.values()), 1)
-        shares = ", ".join(
-            f"{value or '(empty)'} {count:,} ({count / total:.1%})" for value, count in list(counts.items())[:20]
-        )
+        few = [(" ".join(value.splitlines()) or "(empty)", count) for value, count in list(counts.items())[:20]]
+        shares = ", ".join(f"{value} {count:,} ({count / total:.1%})" for value, count in few)
         lines.append(f"  {name}: {shares}")
     for name, spread in part["lengths"].items():
         lines.append(f"  {name}, words: {', '.join(f'{key} {value}' for key, value in spread.items())}")

@@ -258,11 +258,11 @@ class Run:
         return answer(chosen(self.programs, program).codec, self._answering(program), inputs, seed)
 
     def predict_each(
-        self, columns: Columns, seed: Seed = 0, program: str = "predict", batch_size: int = BATCH
+        self, columns: Columns, seed: Seed = 0, program: str = "predict", batch_size: int = BATCH, *, every: bool = True
     ) -> list[dict[str, Any] | InputError]:
         """As `predict`, but a record that cannot be answered gets its error: `suite.bundles.answering.answer_each`."""
         codec = chosen(self.programs, program).codec
-        return answer_each(codec, self._answering(program), columns, seed, batch_size)
+        return answer_each(codec, self._answering(program), columns, seed, batch_size, every)
 
     def _answering(self, program: str) -> Outputs:
         return lambda rows, size, seeds: self.outputs(rows, padded_lengths(rows, self.buckets), size, seeds, program)

@@ -72,6 +72,10 @@ def _program(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
             "kind": entry.kind,
             "description": entry.description,
             "required": entry.required,
+            "low": entry.low,
+            "high": entry.high,
+            "whole": entry.whole,
+            "default": entry.default,
             "example": entry.example,
             "choices": list(entry.choices),
             "limit": _limit(entry, settings),
@@ -119,4 +123,13 @@ def _field(entry: Input) -> dict[str, Any]:
         "large": kind.large,
         "several": kind.several,
         "prompt": kind.prompt,
+        "absent": _absent(entry),
+        "explained": entry.option or entry.default is not None or entry.absent != Input.absent,
     }
+
+
+def _absent(entry: Input) -> str:
+    """What stands in place of a value that is not given."""
+    if entry.default is not None:
+        return f"{entry.default:g}" if isinstance(entry.default, int | float) else str(entry.default)
+    return "choose one" if entry.required else entry.absent

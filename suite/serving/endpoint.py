@@ -99,7 +99,7 @@ class Endpoint:
                 self.program.encode({name: values[place : place + 1] for name, values in columns.items()})
             except InputError as own:
                 return refused(own, f"inputs[{place}]")
-        return refused(error, "inputs[0]" if count == 1 else "inputs")
+        return refused(error, "inputs[0]") if count == 1 else refused(error).within("inputs")
 
 
 def endpoint_of(

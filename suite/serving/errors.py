@@ -83,11 +83,13 @@ class Refused(Exception):
 
 
 def refused(error: InputError, field: str = "") -> Refused:
-    """What preparing a record found wrong with it, as an answer."""
+    """What preparing a record, the ``field`` of a request, found wrong with it, as an answer; its field is the input at
+    fault, where that is known."""
     shown = f" (found: {error.found})" if error.found else ""
-    if isinstance(error, Ended):
-        return Refused(422, "undecodable", f"{error.where}: {error.problem}{shown}", field=field, fix=error.fix)
-    return Refused(400, "invalid_input", f"{error.where}: {error.problem}{shown}", field=field, fix=error.fix)
+    named = field and error.input
+    message = error.problem if named and error.where == f'input "{error.input}"' else f"{error.where}: {error.problem}"
+    status, code = (422, "undecodable") if isinstance(error, Ended) else (400, "invalid_input")
+    return Refused(status, code, message + shown, field=f"{field}.{error.input}" if named else field, fix=error.fix)
 
 
 def failed() -> Refused:

@@ -12,7 +12,7 @@ from suite.contracts.codec import Codec
 from suite.contracts.kinds import output_kind
 from suite.contracts.signature import File, Output
 from suite.errors import InputError
-from suite.workflow.folders import codec_of
+from suite.workflow.folders import ERROR, codec_of, in_one_line
 from suite.workflow.folders import open as open_folder
 from suite.workflow.records import table_columns
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from suite.bundles.bundle import Bundle
     from suite.runs.run import Run
 
-ERROR = "error"
-"""Column of the reason why a record has no answer; null where it has one."""
 CLASSES = 100
 """Most classes that get a column each; of more, the scores are one list a record."""
 
@@ -149,11 +147,6 @@ class TableOfAnswers:
         return AnswerTable(self._codec, kept.schema, as_bytes=True).table(kept, answers)
 
 
-def in_one_line(error: InputError) -> str:
-    """Where, what is wrong, and what was found."""
-    return f"{error.where}: {error.problem.rstrip('.')}" + (f" (found: {error.found})" if error.found else "")
-
-
 def _columns(output: Output, outputs: Sequence[Output], file: "pa.DataType") -> list[Column]:
     import pyarrow as pa
 
@@ -230,16 +223,25 @@ def flat(table: "pa.Table") -> "pa.Table":
     return table
 
 
+def json_line(row: Mapping[str, Any]) -> str:
+    """A row as one line of JSON: a null stays where a column has no value."""
+    return _dumped({name: _plain(value) for name, value in row.items()})
+
+
 def json_text(value: Any) -> str:
-    """One line of JSON; dates and decimals are texts, bytes base64, numbers that are not finite null."""
-    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, default=str)
+    """JSON on one line; dates and decimals are texts, bytes base64, numbers that are not finite null."""
+    return _dumped(_plain(value))
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
-    if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, Mapping):  # Arrow holds a key that a value lacks, such as of a box, as null
+        return {name: _plain(item) for name, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return None if isinstance(value, float) and value - value != 0 else value

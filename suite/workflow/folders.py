@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from suite.contracts.codec import Codec
     from suite.runs.run import Run
 
+ERROR = "error"
+"""Column, or key, of the reason why a record has no answer."""
 ANSWERS = "answers.jsonl"
 """The file of answers in the folder that ``suite predict --to`` writes."""
 
@@ -90,6 +92,33 @@ def predict_input(
     return [{"input": item, **answer} for item, answer in zip(shown, answers, strict=True)]
 
 
+def predict_each_input(
+    opened: "Run | Bundle", value: str, *, seed: int = 0, program: str = "predict"
+) -> list[dict[str, Any]]:
+    """As `predict_input`, but a record that cannot be answered has the reason as ``error``.
+
+    Raises:
+        InputError: no record can be answered.
+    """
+    from suite.bundles.answering import BATCH
+
+    codec = codec_of(opened, program)
+    columns, shown = asked(codec, value)
+    answers = opened.predict_each(columns, seed, program, max(min(len(shown), BATCH), 1), every=False)
+    errors = [answer for answer in answers if isinstance(answer, InputError)]
+    if errors and len(errors) == len(answers):
+        raise _of_record(codec, columns, errors[0])
+    return [
+        {"input": item, **({ERROR: in_one_line(answer)} if isinstance(answer, InputError) else answer)}
+        for item, answer in zip(shown, answers, strict=True)
+    ]
+
+
+def in_one_line(error: InputError) -> str:
+    """Where, what is wrong, and what was found."""
+    return f"{error.where}: {error.problem.rstrip('.')}" + (f" (found: {error.found})" if error.found else "")
+
+
 def _of_record(codec: "Codec", columns: Columns, error: InputError) -> InputError:
     """The error with the number of the first record that cannot be read; as it is where there is one record, or where
     each can be read by itself."""
@@ -112,10 +141,11 @@ def asked(codec: "Codec", value: str) -> tuple[Columns, list[str]]:
     from suite.data.reading import there
     from suite.data.sources.column_types import Reading
     from suite.data.sources.files import read_input, states_columns
-    from suite.workflow.records import located
+    from suite.workflow.records import located, read_cells
 
     kind = next((entry.kind for entry in codec.inputs if entry.name == codec.primary), "")
-    columns = _typed(codec, value) or read_input(value, codec.primary, Reading.of_requests(codec), kind)
+    typed = _typed(codec, value)
+    columns = typed or read_cells(read_input(value, codec.primary, Reading.of_requests(codec), kind), codec)
     for line in check_request(codec, columns, whole=states_columns(value)):
         print(line, file=sys.stderr)
     shown = columns.get("file", columns.get(codec.primary))

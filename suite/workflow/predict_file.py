@@ -28,7 +28,7 @@ from suite.runtime import json_files
 from suite.runtime.files import is_bundle, storing, write_text
 from suite.tree import paths
 from suite.workflow import encoders, vector_files
-from suite.workflow.answer_table import AnswerTable, flat, json_text
+from suite.workflow.answer_table import AnswerTable, flat, json_line
 from suite.workflow.folders import codec_of
 from suite.workflow.folders import open as open_folder
 from suite.workflow.progress import Progress
@@ -352,4 +352,4 @@ def _jsonl(path: Path, parts: list[Path], schema: "pa.Schema") -> None:
 
     with open(path, "w", encoding="utf-8") as file:
         for part in parts:
-            file.writelines(f"{json_text(row)}\n" for row in pq.read_table(part).to_pylist())
+            file.writelines(f"{json_line(row)}\n" for row in pq.read_table(part).to_pylist())

@@ -15,7 +15,7 @@ from suite.data.sources.files import is_text_table, read_input, states_columns
 from suite.data.sources.speech import is_manifest
 from suite.workflow.record_lines import JsonLines, TextLines, is_lines
 from suite.workflow.record_tables import CsvRecords, ParquetRecords
-from suite.workflow.records import FILES, BesideTable, Block, Records, asked_columns, check, file_identity
+from suite.workflow.records import FILES, Block, Records, RequestedRecords, asked_columns, check, file_identity
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,9 +34,8 @@ def open_records(value: str, codec: Codec, keep: Sequence[str] = ()) -> Records:
     """
     path = there(value)
     records = _opened(value, path, codec, keep)
-    if path is None or not path.is_file() or not any(entry.kind in FILES for entry in codec.inputs):
-        return records
-    return BesideTable(records, codec, path.parent)
+    names_files = path is not None and path.is_file() and any(entry.kind in FILES for entry in codec.inputs)
+    return RequestedRecords(records, codec, path.parent if path is not None and names_files else None)
 
 
 def _opened(value: str, path: Path | None, codec: Codec, keep: Sequence[str]) -> Records:

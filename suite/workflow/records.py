@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from suite.codecs.columns import check_columns
-from suite.contracts.codec import Codec
+from suite.contracts.codec import Codec, Input
+from suite.contracts.values import written_number
 from suite.data.reading import beside
 from suite.data.sources.arrow_values import decoded
 from suite.data.sources.column_types import Reading, judged
@@ -44,6 +45,21 @@ FILES = ("image", "audio")
 """Kinds of inputs whose values may be paths of files."""
 
 
+def read_cells(columns: Mapping[str, Any], codec: Codec) -> dict[str, Any]:
+    """Columns of a table as a request in Python gives them: gaps of inputs that may be missing are None, and what texts
+    of a column of options write are numbers. Codecs of whole records read their columns themselves."""
+    if codec.primary not in {entry.name for entry in codec.inputs}:
+        return dict(columns)
+    optional = {entry.name: entry for entry in codec.inputs if not entry.required and entry.name in columns}
+    return {**columns, **{name: [_cell(value, entry) for value in columns[name]] for name, entry in optional.items()}}
+
+
+def _cell(value: Any, entry: Input) -> Any:
+    if value is None or value != value:
+        return None
+    return written_number(value) if isinstance(value, str) and entry.option and entry.kind == "number" else value
+
+
 def located(columns: Mapping[str, Any], codec: Codec, folder: Path) -> dict[str, Any]:
     """Columns of a table in ``folder``, with the paths of pictures and recordings that are relative to it read as
     such."""
@@ -54,17 +70,19 @@ def located(columns: Mapping[str, Any], codec: Codec, folder: Path) -> dict[str,
     }
 
 
-class BesideTable(Records):
-    """The records of a table whose paths may be relative to it."""
+class RequestedRecords(Records):
+    """The records of an input as a codec takes them: see `read_cells`, and `located` where a table in a folder names
+    files."""
 
-    def __init__(self, records: Records, codec: Codec, folder: Path):
+    def __init__(self, records: Records, codec: Codec, folder: Path | None):
         self._records, self._codec, self._folder = records, codec, folder
         self.identity, self.count = records.identity, records.count
         self.kept, self.dropped = records.kept, records.dropped
 
     def blocks(self, start: int, size: int) -> Iterator[Block]:
         for kept, columns in self._records.blocks(start, size):
-            yield kept, located(columns, self._codec, self._folder)
+            cells = read_cells(columns, self._codec)
+            yield kept, cells if self._folder is None else located(cells, self._codec, self._folder)
 
 
 def check(codec: Codec, names: Sequence[str], keep: Sequence[str], where: str, whole: bool) -> None:
@@ -103,7 +121,7 @@ def table_columns(table: "pa.Table", codec: Codec, keep: Sequence[str] = ()) -> 
     for name, judge in judges.items():
         judge.add(arrays[name])
     types = judged(judges)
-    return {name: types[name].convert(array) for name, array in arrays.items()}
+    return read_cells({name: types[name].convert(array) for name, array in arrays.items()}, codec)
 
 
 def file_identity(path: Path) -> list[Any]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from suite.data.inspection import inspect, render
+from suite.data.preprocessing.labels import Labels
 from suite.data.sources.datasets import Digits, Memory
 from suite.data.sources.detection import BoxFolder
 from suite.data.sources.speech import AudioManifest
@@ -63,6 +64,12 @@ def test_what_all_splits_share_is_said_once():
 def test_a_label_that_is_empty_is_shown():
     source = Memory({"text": ["a", "b"], "label": ["x", ""]}, {"text": "text", "label": "text"})
     assert "label: x 1 (50.0%), (empty) 1 (50.0%)" in render(inspect(lambda split: source, labels=("label",)))
+
+
+def test_a_line_break_in_a_label_is_a_blank():
+    source = Memory({"text": ["a", "b", "c", "d"], "label": ["x\ny", "z"] * 2}, {"text": "text", "label": "text"})
+    assert "label: x y 2 (50.0%), z 2 (50.0%)" in render(inspect(lambda split: source, labels=("label",)))
+    assert Labels().describe(source, "label") == "column label: 2 classes: x y 2, z 2"
 
 
 def test_images_are_measured():

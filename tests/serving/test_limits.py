@@ -223,6 +223,13 @@ def test_a_record_whose_answer_is_no_number(strict):
     )
 
 
+def floats():
+    """A TIFF whose pixels are no integers."""
+    file = io.BytesIO()
+    Image.new("F", (8, 8)).save(file, "TIFF")
+    return file.getvalue()
+
+
 IMAGES = [
     (
         b"no image at all",
@@ -241,10 +248,12 @@ IMAGES = [
             "code": "too_many_pixels",
             "field": "inputs[0].image",
             "fix": "scale it down",
-            "message": "the image has 101 x 100 pixels, of at most 10,000.",
+            "message": "the image is 101 wide, 100 high: 10,100 pixels, of at most 10,000.",
         },
     ),
     (png(1, (90, 90))[:60], 400, None),
+    (png(1, (90, 90))[:-20], 400, None),
+    (floats(), 400, None),
     (animation()[: animation().index(b",") + 1], 400, None),
     (b"", 400, None),
 ]
@@ -259,6 +268,7 @@ def test_images_that_are_refused(strict, image, status, error):
         strict.error("digits", image, "image/png"),
     ]
     assert all(found == (status, error) if error else found[0] == status for found in made), made
+    assert {found["field"] for _, found in made} == {"inputs[0].image"}
 
 
 def test_of_an_animation_the_first_frame_is_answered(strict):
@@ -316,7 +326,7 @@ def test_recordings_that_cannot_be_used_are_refused_by_name(strict, data, proble
         strict.error("sounds", {"inputs": [base64.b64encode(data).decode()]}),
         strict.error("sounds", form(("audio", "a.wav", data)), MULTIPART),
     ):
-        assert status == 400 and problem in error["message"] and error["field"] == "inputs[0]" and error["fix"]
+        assert status == 400 and problem in error["message"] and error["field"] == "inputs[0].audio" and error["fix"]
 
 
 def lasting(frames, rate):

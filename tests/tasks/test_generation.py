@@ -3,6 +3,7 @@ pictures, which are those of the run."""
 
 import base64
 import io
+import json
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from flax import nnx
 from PIL import Image
 
 import suite
+from suite.cli import app
 from suite.contracts.signature import File
 from suite.data.sources.datasets import Digits
 from suite.decoding.flows import Edm
@@ -22,7 +24,8 @@ from suite.runs.run import open as open_run
 from suite.tasks.vision.conditional_generation import _nearest
 from suite.tasks.vision.generation import ImageGeneration
 from suite.tasks.vision.picture_features import _coloured, features_of
-from suite.workflow.folders import predict_input
+from suite.workflow.folders import predict_each_input, predict_input
+from suite.workflow.predict_file import predict_file
 from tests.serving.asking import Serving
 from tests.untrained import untrained
 
@@ -103,12 +106,71 @@ def test_class_steps_and_guidance_each_change_a_picture_and_have_defaults(run):
         ({"label": ["3"], "steps": [float("inf")]}, 'input "steps"'),
         ({"label": ["3"], "guidance": [-1]}, 'input "guidance"'),
         ({"label": ["3"], "guidance": [float("inf")]}, 'input "guidance"'),
-        ({"label": ["cat"]}, "cat"),
+        ({"label": ["3"], "steps": [True]}, "from 1 to 100, not a boolean"),
+        ({"label": ["3"], "steps": [np.True_]}, "from 1 to 100, not a boolean"),
+        ({"label": ["3"], "steps": ["10"]}, "from 1 to 100, not a string"),
+        ({"label": ["3"], "steps": [float("nan")]}, "from 1 to 100.\n  found: nan"),
+        ({"label": ["3"], "guidance": np.array([np.nan])}, "from 0 to 20.\n  found: nan"),
+        ({"label": [float("nan")]}, 'input "label".*\n  found: nan'),
+        ({"label": ["cat"]}, """input "label": must be one of 0, 1, 2, .*\n  found: 'cat'\n  try:   "label": "0"$"""),
     ],
 )
 def test_requests_that_cannot_be_answered_are_refused(run, given, message):
     with pytest.raises(InputError, match=message):
         run.predict(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "problem"),
+    [
+        ({"label": ["3", "7"], "steps": [1]}, "steps", "has 1 value for 2 records."),
+        ({"steps": [1], "label": ["3", "7"]}, "steps", "has 1 value for 2 records."),
+        ({"label": np.array(["3"]), "steps": [1, 2]}, "steps", "has 2 values for 1 record."),
+        ({"label": ["3", "7"], "steps": np.array([1, 2]), "guidance": []}, "guidance", "has 0 values for 2 records."),
+        ({"label": "3"}, "label", "must be a list, of one value a record."),
+        ({"label": ["3"], "steps": 1}, "steps", "must be a list, of one value a record."),
+    ],
+)
+def test_columns_of_unequal_length_are_refused(run, given, name, problem):
+    for predict in (run.predict, run.predict_each):
+        with pytest.raises(InputError) as error:
+            predict(given)
+        assert error.value.where == f'input "{name}"' and error.value.problem == problem
+        fix = eval(f"{{{error.value.fix.split(', or')[0]}}}")
+        assert len(run.predict({**given, **fix})) == len({**given, **fix}["label"])
+
+
+def test_cells_of_a_table_are_numbers_and_gaps_are_the_usual(run, tmp_path):
+    """Beside a word the whole column is of texts."""
+    (tmp_path / "wishes.csv").write_text("label,steps,guidance\n3,1e0,\n,,1\nnine,2,\n7,many,\n")
+    predicted = predict_file(run, tmp_path / "wishes.csv", tmp_path / "made.jsonl", seed=1, batch_size=4)
+    assert predicted.failed == 2 and "not a string (found: 'many')" in predicted.errors[4]
+    assert 'input "label": must be one of 0, 1' in predicted.errors[3]
+    rows = [json.loads(line) for line in predicted.path.read_text().splitlines()]
+    first, second = (np.asarray(Image.open(tmp_path / row["image"]), np.int32) for row in rows[:2])
+    ours = run.predict({"label": ["3", None], "steps": [1, None], "guidance": [None, 1]}, seed=1)
+    assert near(first, pixels(ours[0])) and near(second, pixels(ours[1]))
+
+
+def test_a_folder_of_answers_has_those_that_can_be_given(run, tmp_path, monkeypatch, capsys):
+    (tmp_path / "wishes.csv").write_text("label,steps\n3,1\nnine,1\n7,1\n")
+    monkeypatch.setattr("suite.workflow.folders.open", lambda *args, **options: run)
+    app.main(["predict", "run", "--input", str(tmp_path / "wishes.csv"), "--seed", "1", "--to", str(tmp_path / "made")])
+    printed = capsys.readouterr()
+    lines = [json.loads(line) for line in (tmp_path / "made" / "answers.jsonl").read_text().splitlines()]
+    assert [line.get("image") for line in lines] == ["0001-image.png", None, "0003-image.png"]
+    assert lines[1] == {"input": "nine", "error": lines[1]["error"]} and "must be one of 0, 1" in lines[1]["error"]
+    assert "3 records, 2 answered, 1 with an error" in printed.err and "record 2: input" in printed.err
+    (third,) = run.predict({"label": ["7"], "steps": [1]}, seed=1)
+    assert near(np.asarray(Image.open(tmp_path / "made" / "0003-image.png"), np.int32), pixels(third))
+    (tmp_path / "none.csv").write_text("label\nnine\nten\n")
+    with pytest.raises(InputError, match='record 1 of 2, input "label"'):
+        predict_each_input(run, str(tmp_path / "none.csv"))
+
+
+def test_options_that_a_request_leaves_out_take_no_word(run, capsys):
+    predict_input(run, "3")
+    assert capsys.readouterr().err == ""
 
 
 def test_the_record_of_a_file_that_cannot_be_answered_is_named(run, tmp_path):
@@ -321,6 +383,19 @@ def test_a_bundle_and_a_server_make_the_pictures_of_the_run(run, tmp_path):
         status, answered = server.post("makes", asked)
         data = base64.b64decode(answered["answers"][0]["image"]["data"])
         assert near(np.asarray(Image.open(io.BytesIO(data)), np.int32), ours[1]) and answered["seed"] == [6]
-        status, refused = server.post("makes", {"inputs": [{"label": "7", "steps": 1000}]})
-        assert status == 400 and "steps" in str(refused)
+        for name, value, fix in (
+            ("steps", 1000, '"steps": 2'),
+            ("steps", 0, '"steps": 2'),
+            ("steps", "10", '"steps": 2'),
+            ("steps", True, '"steps": 2'),
+            ("guidance", 21, '"guidance": 1.5'),
+            ("label", "nine", '"label": "0"'),
+        ):
+            status, refused = server.post("makes", {"inputs": [{"label": "7", name: value}]})
+            assert status == 400 and refused["error"]["field"] == f"inputs[0].{name}", refused
+            assert refused["error"]["message"].startswith("must be ") and refused["error"]["fix"] == fix
+        described = {entry["name"]: entry for entry in server.get("/v1/models/makes")[1]["inputs"]}
+        assert [described["steps"][key] for key in ("low", "high", "whole", "default")] == [1, 100, True, 2]
+        assert [described["guidance"][key] for key in ("low", "high", "whole", "default")] == [0, 20, False, 1.5]
+        assert [described[name]["absent"] for name in ("label", "steps", "guidance")] == ["any", "2", "1.5"]
         assert server.post("makes", {"inputs": [{"label": None}], "seed": 6})[0] == 200

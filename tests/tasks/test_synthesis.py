@@ -165,14 +165,19 @@ def test_a_bundle_answers_as_its_run_alone_and_in_company(exported):
 def test_a_request_names_voice_speed_and_pitch(run):
     frames = lambda **columns: len(samples_of(run.predict(asked(**columns))[0])) // FRONT_END.hop + 1
     usual = frames()
-    assert frames(speed=[0.5]) == pytest.approx(2 * usual, abs=1) and frames(speed=["2"]) == pytest.approx(
+    assert frames(speed=[0.5]) == pytest.approx(2 * usual, abs=1) and frames(speed=[2]) == pytest.approx(
         usual / 2, abs=1
     )
     first = samples_of(run.predict(asked())[0])
     for other in (asked(label=["two"]), asked(pitch=[12])):
         second = samples_of(run.predict(other)[0])
         assert first.shape != second.shape or (first != second).any()
-    for name, wrong, said in (("speed", 3, "from 0.5 to 2"), ("pitch", "high", "from -12 to 12")):
+    for name, wrong, said in (
+        ("speed", 3, "from 0.5 to 2"),
+        ("speed", "2", "not a string"),
+        ("pitch", True, "not a boolean"),
+        ("pitch", "high", "from -12 to 12"),
+    ):
         with pytest.raises(InputError, match=f'(?s)input "{name}".*{said}'):
             run.predict(asked(**{name: [wrong]}))
 

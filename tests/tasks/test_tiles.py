@@ -1,5 +1,6 @@
 """Large pictures in tiles: where tiles lie, how their answers become one, and that runs, bundles and servers agree."""
 
+import ast
 import base64
 import dataclasses
 import io
@@ -50,9 +51,12 @@ def test_tiles_cover_the_picture_and_share_what_they_must(height, width):
 
 
 def test_a_picture_of_too_many_tiles_is_refused_and_so_are_numbers_that_are_none():
-    with pytest.raises(InputError, match="takes more than 3 tiles") as error:
-        Tiles(size=(10, 10), most=3).places(40, 10)
-    assert "10 x 40 pixels, 1 x 5 tiles" in error.value.found and "task.tiles.most" in error.value.fix
+    few = Tiles(size=(10, 10), most=3)
+    with pytest.raises(InputError, match=r"photo\.png: takes more than 3 tiles, each 10 wide, 10 high") as error:
+        few.places(40, 10, "photo.png")
+    assert error.value.found == "10 wide, 40 high: 5 tiles"
+    larger = ast.literal_eval(error.value.fix.partition('"task.tiles.size": ')[2].partition("}")[0])
+    assert len(dataclasses.replace(few, size=larger).places(40, 10)) <= 3
     for bad in ({"overlap": 1.0}, {"most": 0}, {"most": 10**6}, {"size": (0, 5)}):
         with pytest.raises(InputError, match="must be"):
             Tiles(**bad)

@@ -251,6 +251,32 @@ def test_files_of_answers_stand_beside_the_table(tmp_path):
     assert rows[0]["same"] == [1, 2] and set(rows[0]["order"][0]) >= {"item"}
 
 
+class Finds(Codec):
+    """A codec of boxes, whose values have a score and no probability."""
+
+    inputs = (Input(name="x", kind="number"),)
+    outputs = (Output(name="boxes", kind="boxes"),)
+
+    def encode(self, columns):
+        return {"x": np.zeros(len(columns["x"]))}
+
+    def decode(self, outputs, columns):
+        return [{"boxes": [{"box": [0, 0, 1, 1], "label": "cat", "score": 0.5}]}] * len(columns["x"])
+
+
+def test_keys_that_a_value_lacks_are_left_out(tmp_path):
+    answers = [*Finds().decode({}, {"x": [1]}), InputError("record", "is of no use.")]
+    table = AnswerTable(Finds(), pa.schema([])).table(pa.table({}), answers)
+    pq.write_table(table, tmp_path / "part.parquet")
+    module._jsonl(tmp_path / "a.jsonl", [tmp_path / "part.parquet"], table.schema)
+    module._csv(tmp_path / "a.csv", [tmp_path / "part.parquet"], table.schema)
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert lines[0] == {**answers[0], "error": None}
+    assert lines[1] == {"boxes": None, "error": "record: is of no use"}
+    with open(tmp_path / "a.csv", newline="") as file:
+        assert json.loads(next(csv.DictReader(file))["boxes"]) == answers[0]["boxes"]
+
+
 class Speaks(Codec):
     """A codec with one output of each kind that is no file."""
 

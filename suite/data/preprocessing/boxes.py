@@ -17,6 +17,7 @@ import numpy as np
 from suite.contracts.bounds import check_bounds
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
+from suite.data.class_names import brief
 from suite.data.reading import changed
 from suite.data.sources.memory import cleaned
 from suite.errors import InputError
@@ -197,7 +198,7 @@ class BoxLabels(Preprocessor):
 
     def describe(self, source: Source, column: str) -> str:
         counts, most = box_counts(source, column)
-        shown = ", ".join(f"{name:.40} {count:,}" for name, count in counts.most_common(SHOWN))
+        shown = ", ".join(f"{brief(name)} {count:,}" for name, count in counts.most_common(SHOWN))
         more = f", and {len(counts) - SHOWN:,} more classes" if len(counts) > SHOWN else ""
         return (
             f"column {column}: {counts.total():,} boxes of {len(counts)} classes, {most} in a picture at most: "

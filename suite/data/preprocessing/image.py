@@ -39,12 +39,17 @@ ANIMATED = ("GIF", "WEBP", "PNG")
 """Formats whose further frames are an animation's; those of a JPEG are other views of the same picture."""
 
 
-def _name_of(value: Any) -> str:
+def name_of(value: Any) -> str:
     """What an error calls an image."""
     return str(value) if isinstance(value, str | Path) else "image"
 
 
-@decoders.bounded(is_plain_image, _name_of)
+def sides(height: int, width: int) -> str:
+    """The size of an image, as messages have it."""
+    return f"{width} wide, {height} high"
+
+
+@decoders.bounded(is_plain_image, name_of)
 def decode(
     value: Any, size: tuple[int, int] | None = None, channels: int = 0, background: str = "white", white: int = 0
 ) -> np.ndarray:
@@ -76,14 +81,14 @@ def _opened(value: Any) -> Iterator[Any]:
     """The Pillow image of bytes or of a path, upright; what Pillow raises while it is read is an InputError."""
     from PIL import Image, UnidentifiedImageError
 
-    name = _name_of(value)
+    name = name_of(value)
     bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # Pillow's own limit, above ours
     try:
         with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value, formats=IMAGE_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                dimensions = f"{image.height} x {image.width}"
+                found = sides(image.height, image.width)
                 raise InputError(
-                    name, f"this image has more than {MAX_PIXELS:,} pixels", found=dimensions, fix="scale it down"
+                    name, f"this image has more than {MAX_PIXELS:,} pixels", found=found, fix="scale it down"
                 )
             yield image
     except (InputError, MemoryError):
@@ -227,7 +232,7 @@ def decode_batch(
         raise InputError(
             "images",
             "they do not all have the same size and channels",
-            found=", ".join("x".join(map(str, shape)) for shape in shapes[:4]),
+            found="; ".join(f"{sides(*shape[:2])}, {shape[2]} channels" for shape in shapes[:4]),
             fix="set size and channels, e.g. --task.statistics.size 64 64 --task.statistics.channels 3",
         )
     return np.stack(images) if images else np.zeros((0, *(size or (0, 0)), channels), np.uint8)
@@ -248,7 +253,7 @@ def dimensions(value: Any) -> tuple[int, int]:
     return dimensions_and_turn(value)[:2]
 
 
-@decoders.bounded(is_plain_image, _name_of)
+@decoders.bounded(is_plain_image, name_of)
 def dimensions_and_turn(value: Any) -> tuple[int, int, int]:
     """Height and width of an image as it is seen, and how the camera was held, 1 to 8 as Exif counts it: what `decode`
     turns an image by. 1: nothing is turned.
@@ -270,7 +275,7 @@ def _orientation(image: Any) -> int:
     return 1
 
 
-@decoders.bounded(is_plain_image, _name_of)
+@decoders.bounded(is_plain_image, name_of)
 def stored_values(value: Any) -> np.ndarray:
     """The values of an image as they are stored, neither turned nor scaled: (h, w) grey ones or numbers of a palette's
     colours, of 1, 8 or 16 bits; or uint8 (h, w, 3) colours.
@@ -352,7 +357,7 @@ ENDED = "decoding had to be ended"
 """What is counted of images that take too much time or memory, or end their decoder."""
 
 
-@decoders.bounded(is_plain_image, _name_of)
+@decoders.bounded(is_plain_image, name_of)
 def _examined(value: Any) -> tuple[str, tuple[str, ...]]:
     """See `examine`; of a file or of bytes."""
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from suite.contracts.data import Source
-from suite.data.class_names import FEW, MISSING, class_name, class_names, spelled, too_many
+from suite.data.class_names import FEW, MISSING, brief, class_name, class_names, spelled, too_many
 from suite.data.sources.memory import evenly_spaced
 from suite.errors import InputError
 
@@ -77,7 +77,7 @@ def check_classes(source: Source, column: str, flag: str) -> list[str]:
         raise InputError(
             where,
             f"holds {len(counts):,} different {kind} in {len(source):,} training records: {taken}, not classes",
-            found=", ".join(f"{name:.40}" for name in examples) + ", ...",
+            found=", ".join(f"{brief(name)}" for name in examples) + ", ...",
             fix=_flag(source, column, flag) or (f"write classes, such as low and high, {BARE}" if numeric else ""),
         )
     return sorted(counts, key=float) if numeric and isinstance(values, np.ndarray) else sorted(counts)
@@ -197,9 +197,9 @@ def several(counts: Mapping[str, int]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(f'"{name:.40}"' for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    return ", ".join(f'"{brief(name)}"' for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
 def _counts(counts: Mapping[str, int], names: Sequence[str]) -> str:
-    shown = ", ".join(f'"{name:.40}" {counts[name]:,}' for name in names[:SHOWN])
+    shown = ", ".join(f'"{brief(name)}" {counts[name]:,}' for name in names[:SHOWN])
     return shown + (", ..." if len(names) > SHOWN else "")

@@ -11,7 +11,7 @@ import numpy as np
 
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
-from suite.data.class_names import class_name, class_names, spelled
+from suite.data.class_names import brief, class_name, class_names, spelled
 from suite.data.preprocessing.label_checks import check_classes, class_counts, counted, is_numeric, remarks
 from suite.data.reading import changed
 from suite.errors import InputError, closest
@@ -82,7 +82,7 @@ class Labels(Preprocessor):
             return str(error)
         values = source.column(column, np.arange(len(source)))
         counts, numeric = counted(values), is_numeric(values)
-        shown = ", ".join(f"{name:.40} {counts[name]:,}" for name in names[:SHOWN])
+        shown = ", ".join(f"{brief(name)} {counts[name]:,}" for name in names[:SHOWN])
         more = f", and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
         return "\n".join(
             [f"column {column}: {len(names)} classes: {shown}{more}", *remarks(column, {"train": counts}, numeric)]

@@ -17,6 +17,7 @@ import numpy as np
 
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
+from suite.data.class_names import brief
 from suite.data.reading import changed
 from suite.errors import InputError
 from suite.runtime import json_files
@@ -131,7 +132,7 @@ class SpanLabels(Preprocessor):
 
     def describe(self, source: Source, column: str) -> str:
         counts = label_counts(source, column)
-        shown = ", ".join(f"{name:.40} {count:,}" for name, count in counts.most_common(SHOWN))
+        shown = ", ".join(f"{brief(name)} {count:,}" for name, count in counts.most_common(SHOWN))
         more = f", and {len(counts) - SHOWN:,} more labels" if len(counts) > SHOWN else ""
         return f"column {column}: {counts.total():,} spans of {len(counts)} labels: {shown}{more}"
 

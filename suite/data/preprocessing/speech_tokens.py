@@ -168,7 +168,7 @@ class SpeechTokens(Published):
 
 
 def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip()) or value != value
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _token(value: Any, known: dict[str, int], name: str, alone: str) -> int:
@@ -178,7 +178,9 @@ def _token(value: Any, known: dict[str, int], name: str, alone: str) -> int:
     near = closest(asked[:20], known) or next(iter(known), "")
     problem = f'is none of this model\'s: "{asked:.40}".' if known else f"{alone}."
     found = ", ".join(list(known)[:120])
-    raise InputError(f'input "{name}"', problem, found=found, fix=near or f'leave "{name}" out')
+    raise InputError(
+        f'input "{name}"', problem, found=found, fix=f'"{name}": "{near}"' if near else f'leave "{name}" out'
+    )
 
 
 def _published(folder: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from suite.contracts.data import Source
 from suite.contracts.preprocessor import Preprocessor
-from suite.data.class_names import MISSING, class_name, class_names, spelled
+from suite.data.class_names import MISSING, brief, class_name, class_names, spelled
 from suite.data.preprocessing.columns import some_left
 from suite.data.preprocessing.label_checks import is_numeric
 from suite.data.preprocessing.labels import UNSEEN, class_places, places_of, unseen_class
@@ -274,13 +274,13 @@ def _said(judged: Judgement, column: str, records: int) -> str:
         (other, event), (rest, events) = judged.names, judged.counts
         turned = f"; {judged.overrule} turns it round" if judged.overrule else ""
         return (
-            f"column {column}: two classes, {event:.40} ({events:,} records) against {other:.40} ({rest:,}); "
-            f"{event:.40} is the event, {judged.why}{turned}"
+            f"column {column}: two classes, {brief(event)} ({events:,} records) against {brief(other)} ({rest:,}); "
+            f"{brief(event)} is the event, {judged.why}{turned}"
         )
     order = range(len(judged.names))
     if judged.problem == "labels":
         order = sorted(order, key=lambda place: -judged.counts[place])  # type: ignore[assignment]
-    shown = ", ".join(f"{judged.names[place]:.40} {judged.counts[place]:,}" for place in list(order)[:SHOWN])
+    shown = ", ".join(f"{brief(judged.names[place])} {judged.counts[place]:,}" for place in list(order)[:SHOWN])
     more = f", and {len(judged.names) - SHOWN:,} more" if len(judged.names) > SHOWN else ""
     what = {"labels": "labels, several a record", "ordered": "ordered classes"}.get(judged.problem, "classes")
     why = f" ({judged.why})" if judged.why else ""

@@ -11,7 +11,7 @@ import numpy as np
 
 from suite.contracts.bounds import Bounds, check_bounds
 from suite.contracts.signature import Output
-from suite.data.preprocessing.image import MAX_PIXELS
+from suite.data.preprocessing.image import MAX_PIXELS, sides
 from suite.errors import InputError
 
 
@@ -42,9 +42,13 @@ class Tiles:
         about = f"parts that the image was predicted in; 1 where it is no larger than {self.size[1]} x {self.size[0]}"
         return (Output(name="tiles", kind="number", description=about, low=1, whole=True),)
 
-    def places(self, height: int, width: int) -> np.ndarray:
+    def places(self, height: int, width: int, of: str = "image") -> np.ndarray:
         """Left, top, right and bottom of the tiles of a picture, int64 (t, 4), row by row; the whole of one that fits
         in a tile.
+
+        Args:
+            height, width: of the picture.
+            of: what an error calls it.
 
         Raises:
             InputError: there are more than ``most``.
@@ -52,13 +56,21 @@ class Tiles:
         high, wide = (height, width) if self.size is None else (min(self.size[0], height), min(self.size[1], width))
         tops, lefts = self._starts(height, high), self._starts(width, wide)
         if len(tops) * len(lefts) > self.most:
+            enough = self._enough(height, width, high, wide)
+            larger = f'suite.replace(run.experiment, {{"task.tiles.size": {enough}}})'
             raise InputError(
-                "image",
-                f"takes more than {self.most} tiles of {wide} x {high} pixels.",
-                found=f"{width} x {height} pixels, {len(lefts)} x {len(tops)} tiles",
-                fix="a smaller image, or where it is trained: larger tiles (task.tiles.size) or more (task.tiles.most)",
+                of,
+                f"takes more than {self.most} tiles, each {sides(high, wide)}.",
+                found=f"{sides(height, width)}: {len(lefts) * len(tops):,} tiles",
+                fix=f"scale it down, or larger tiles in Python: dataclasses.replace(run, experiment={larger})",
             )
         return np.array([(left, top, left + wide, top + high) for top in tops for left in lefts], np.int64)
+
+    def _enough(self, height: int, width: int, high: int, wide: int) -> tuple[int, int]:
+        """Height and width of tiles of which a picture takes no more than ``most``."""
+        while len(self._starts(height, high)) * len(self._starts(width, wide)) > self.most:
+            high, wide = min(2 * high, height), min(2 * wide, width)
+        return high, wide
 
     def _starts(self, side: int, tile: int) -> list[int]:
         """Where the tiles along one side begin: evenly spaced, the last one ends where the picture does."""

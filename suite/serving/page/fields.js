@@ -22,7 +22,8 @@ function labelled(input, control, ...others) {
   control.id = id;
   const hint = input.description ? element("p", { class: "hint", id: `${id}-hint` }, `${sentence(input.description)}.`) : null;
   if (hint) control.setAttribute("aria-describedby", hint.id);
-  return element("div", { class: "field" }, element("label", { for: id }, input.name), control, hint, ...others);
+  const kind = input.explained ? "field explained" : "field";
+  return element("div", { class: kind }, element("label", { for: id }, input.name), control, hint, ...others);
 }
 
 function text(input, limits, changed) {
@@ -38,7 +39,9 @@ function text(input, limits, changed) {
 }
 
 function number(input, limits, changed) {
-  const box = element("input", { type: "number", step: "any", inputmode: "decimal", placeholder: "not known", oninput: changed });
+  const bounds = { ...(input.low === null ? {} : { min: input.low }), ...(input.high === null ? {} : { max: input.high }) };
+  const written = input.whole ? { step: 1, inputmode: "numeric" } : { step: "any", inputmode: "decimal" };
+  const box = element("input", { type: "number", ...bounds, ...written, placeholder: input.absent, oninput: changed });
   return {
     node: labelled(input, box),
     value: () => (box.value === "" ? undefined : Number(box.value)),
@@ -52,8 +55,8 @@ function category(input, limits, changed) {
   const few = input.choices.length > 0 && input.choices.length <= FEW;
   const options = input.choices.map((choice) => element("option", { value: choice }, choice));
   const box = few
-    ? element("select", { onchange: changed }, element("option", { value: "" }, "not known"), ...options)
-    : element("input", { type: "text", autocomplete: "off", placeholder: "not known", oninput: changed });
+    ? element("select", { onchange: changed }, element("option", { value: "" }, input.absent), ...options)
+    : element("input", { type: "text", autocomplete: "off", placeholder: input.absent, oninput: changed });
   const made = {
     value: () => (box.value === "" ? undefined : box.value),
     fill: (value) => { box.value = String(value); },
