@@ -1,6 +1,7 @@
 """suite explain: what answers are owed to."""
 
 import json
+import shlex
 import sys
 from dataclasses import dataclass
 from typing import Literal
@@ -79,10 +80,14 @@ def _of_split(given: Explain, opened: object) -> None:
 
     if not isinstance(opened, Run):
         raise InputError("flag --split", "is for runs.", found=given.source, fix="suite explain RUN --split validation")
-    for name in ("input", "class_", "to", "json"):
+    if given.input:
+        problem = "explains the records of a split, and --input those that it names: one of them."
+        fix = f"suite explain {shlex.quote(given.source)} --input {shlex.quote(given.input)}"
+        raise InputError("flag --split", problem, fix=fix)
+    for name in ("class_", "to", "json"):
         if getattr(given, name):
-            flag_name = f"--{name.rstrip('_')}"
-            raise InputError(f"flag {flag_name}", "goes with --input.", found="--split", fix="suite explain --help")
+            fix = f"suite explain {shlex.quote(given.source)} --split {shlex.quote(given.split)}"
+            raise InputError(f"flag --{name.rstrip('_')}", "goes with --input, and not with --split.", fix=fix)
     if given.records == 1:
         raise InputError("flag --records", "is 2 or more: measures are over records.", found="1", fix="--records 50")
     methods = (given.method,) if given.method else ()

@@ -118,9 +118,12 @@ class Explainer:
         if not chosen:
             return ANSWERED
         names = [str(name) for name in self.names]
+        if not names:
+            problem = "names a class, and this model answers with one number."
+            raise InputError("flag --class", problem, found=chosen, fix="the same command without --class")
         if chosen not in names:
-            fix = f"--class {shlex.quote(closest(chosen, names))}" if closest(chosen, names) else ""
-            raise InputError("flag --class", f'"{chosen}" is no class.', found=", ".join(names[:20]) or "none", fix=fix)
+            fix = f"--class {shlex.quote(closest(chosen, names) or names[0])}"
+            raise InputError("flag --class", f'"{chosen}" is no class.', found=", ".join(names[:20]), fix=fix)
         return names.index(chosen)
 
     def batch(self, rows: Mapping[str, Any]) -> dict[str, np.ndarray]:

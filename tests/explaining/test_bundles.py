@@ -104,6 +104,8 @@ def test_a_number_is_explained_in_the_unit_of_its_target(tmp_path):
     one = explaining.explain(run, str(_file(tmp_path, record)))[0].explanation
     assert one.subject.score == pytest.approx(said, rel=1e-5) and one.completeness < 0.01
     assert one.values.sum() == pytest.approx(said - one.subject.blank, rel=0.01)
+    with pytest.raises(InputError, match="names a class, and this model answers with one number"):
+        explaining.explain(run, str(_file(tmp_path, record)), chosen="high")
     bundle = exporting.export(run, tmp_path / "bundle", platforms=("cpu",), explain=True, allow=("tests",))
     answer = bundle.predict(record, program="explain")[0]
     assert answer["score"] == pytest.approx(answer["price"], rel=1e-5) == pytest.approx(said, rel=1e-5)

@@ -108,8 +108,10 @@ def test_attributions_of_words_are_complete_and_stand_where_the_words_do(explain
     assert one.completeness <= 0.01
     named = [(unit.name, text[slice(*map(int, unit.place))]) for unit in one.division.units]
     assert all(name == there for name, there in named) and [name for name, _ in named][:2] == ["the", "cast"]
-    with pytest.raises(InputError, match="is no class"):
-        explainer.case({"text": [text]}, "negativ")
+    for asked in ("negativ", "zzz"):
+        with pytest.raises(InputError, match="is no class") as error:
+            explainer.case({"text": [text]}, asked)
+        assert error.value.fix == "--class negative"
     other = explainer.case({"text": [text]}, "negative")
     opposite = next(name for name in ("negative", "positive") if name != case.subject.name)
     assert explainer.case({"text": [text]}, opposite).subject.score == pytest.approx(-case.subject.score, abs=1e-4)
