@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from suite.errors import InputError, Interrupted, RunError, StorageError
 from suite.parallel import hosts
@@ -94,9 +95,20 @@ def saves_failed() -> bool:
     return _SAVES_FAILED.is_set()
 
 
+def _floats(params: Any) -> list[Any]:
+    return [leaf for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+
 def _finite(params: Any) -> jax.Array:
-    floats = [leaf for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.array([jnp.isfinite(leaf).all() for leaf in floats], bool).all()
+    return jnp.array([jnp.isfinite(leaf).all() for leaf in _floats(params)], bool).all()
+
+
+def _is_on_host(leaf: Any) -> bool:
+    """Whether an array lies in the memory of this process as a whole, where NumPy reads it without a copy."""
+    if isinstance(leaf, np.ndarray):
+        return True
+    devices = leaf.sharding.device_set
+    return len(devices) == 1 and next(iter(devices)).platform == "cpu" and leaf.is_fully_addressable
 
 
 class OtherModel(InputError):
@@ -217,7 +229,11 @@ class Checkpoints:
         return None
 
     def finite(self, params: Any) -> bool:
-        """Whether all parameters are finite numbers: one pass over them, on the device."""
+        """Whether all parameters are finite numbers: one pass over them, on the device. On a CPU by NumPy: to compile
+        the program takes seconds where there are hundreds of arrays, longer than a small run."""
+        floats = _floats(params)
+        if all(map(_is_on_host, floats)):
+            return all(bool(np.isfinite(np.asarray(leaf)).all()) for leaf in floats)
         return bool(self._finite(params))
 
     def save(self, step: int, state: Any, progress: Progress, score: Score | None = None) -> None:

@@ -45,7 +45,8 @@ def restore(program: Program, checkpoints: Checkpoints, experiment: Experiment) 
             params, model_state = lora.read_delta(
                 params, model_state, finetune, finetune.delta, experiment.checkpoint.init_from
             )
-        ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
+        # One program: by themselves, copies of arrays of fifty shapes are fifty programs.
+        ema = None if state.ema is None else jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))(params)
         state = dataclasses.replace(state, params=params, model_state=model_state, ema=ema)
     return state, Progress()
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from suite.errors import InputError
-from suite.training.checkpoint import Checkpoints, Progress
+from suite.runtime.compilation import CompileWatch
+from suite.training.checkpoint import Checkpoints, Progress, _finite
 from suite.training.state import State, to_stored
 from suite.tree import paths
 
@@ -47,3 +48,16 @@ def test_a_layer_that_nobody_left_out_is_missed(saved):
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (smaller, rest))
     with Checkpoints(folder) as checkpoints, pytest.raises(InputError, match="layers/1"):
         checkpoints.weights(1, *shapes)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_parameters_are_finite_by_numpy_and_by_a_program_alike(wrong, dtype, tmp_path):
+    """NumPy looks where the arrays are in its memory, which spares the program."""
+    whole = {"a": jnp.ones((3, 2), dtype), "b": {"c": jnp.zeros(4, dtype), "count": jnp.arange(3)}}
+    broken = {**whole, "a": whole["a"].at[2, 1].set(wrong)}
+    with Checkpoints(tmp_path) as checkpoints, CompileWatch() as watch:
+        before = watch.compilations
+        assert checkpoints.finite(whole) and not checkpoints.finite(broken)
+        assert watch.compilations == before
+        assert bool(_finite(whole)) and not bool(_finite(broken))
