@@ -5,7 +5,7 @@ import pytest
 
 import suite
 from suite.errors import InputError
-from suite.workflow import drift
+from suite.workflow import drift, folders
 from tests import predicting
 
 
@@ -66,6 +66,17 @@ def test_a_column_that_lost_its_numbers_has_drifted_and_a_text_in_it_is_named(ru
     (tmp_path / "wrong.csv").write_text("a,b\nabc,0.1\n1,0.2\n")
     with pytest.raises(InputError, match=r"(?s)column a.*abc.*leave it empty"):
         suite.drift(run, str(tmp_path / "wrong.csv"))
+
+
+def test_few_records_tell_nothing_and_none_are_refused(run, tmp_path):
+    few = suite.drift(run, records(tmp_path / "one.csv", 0.0, 1))
+    assert few.lines[-2].startswith("too few records to tell, 20 or more are needed: 1 new records beside")
+    assert "no drift" not in "\n".join(few.lines)
+    (tmp_path / "header.csv").write_text("a,b\n")
+    with pytest.raises(InputError, match=r"header.csv: holds no records"):
+        suite.drift(run, str(tmp_path / "header.csv"))
+    with pytest.raises(InputError, match=r"holds no records"):
+        folders.predict_input(run, str(tmp_path / "header.csv"))
 
 
 def test_what_cannot_be_compared_is_refused(run, tmp_path):

@@ -1,10 +1,14 @@
 """Metrics by group: for whom a model is worse, with intervals and corrected p-values."""
 
+import dataclasses
+import re
+
 import numpy as np
 import pytest
 
 import suite
 from suite.errors import InputError
+from suite.evaluation.bootstrap import Difference, Interval
 from suite.runs import groups
 from tests import predicting
 
@@ -46,6 +50,31 @@ def test_p_is_corrected_and_many_numbers_are_ranges(run):
     found = groups.by_group(run, "a", "train")
     assert len(found.groups) == groups.RANGES and max(group.records for group in found.groups) <= 121
     assert all(0 < group.apart["accuracy"].p <= 1 for group in found.groups)
+
+
+def test_ranges_stand_in_their_order_and_their_names_do_not_run_together(run):
+    found = groups.by_group(run, "a", "train")
+    lows = [float(group.name[1:].partition(",")[0]) for group in found.groups]
+    assert lows == sorted(lows) and found.groups[0].name.endswith(")") and found.groups[-1].name.endswith("]")
+    gap = next(line for line in found.lines if line.startswith("largest gap of"))
+    assert re.search(r" from \[\S+, \S+[)\]] to \[\S+, \S+[)\]]$", gap), gap
+
+
+def test_numbers_that_the_model_takes_for_names_are_groups_of_their_own(run, monkeypatch):
+    """Such as ids of shops."""
+    named = [dataclasses.replace(entry, kind="category") for entry in run.codec.inputs]
+    monkeypatch.setattr(predicting.Pairs, "inputs", property(lambda codec: tuple(named)))
+    found = groups.by_group(run, "a", "train")
+    assert len(found.groups) == groups.MOST + 1 and not any(group.name.startswith("[") for group in found.groups)
+
+
+def test_small_groups_are_one_line_and_long_names_are_cut():
+    sure = Interval(0.9, 0.8, 1.0)
+    tiny = [groups.Group(f"tiny {i}", 3, {"accuracy": sure}, {}) for i in range(15)]
+    large = groups.Group("a list of captions, " * 20, 100, {"accuracy": sure}, {"accuracy": Difference(0, -1, 1, 1.0)})
+    rows = groups.Groups("caption", "test", "accuracy", (large, *tiny)).rows
+    assert len(rows) == 3 and max(len(row[0]) for row in rows) <= groups.LETTERS
+    assert rows[-1] == ("(15 groups of fewer than 20)", "45", "", "too few records to compare")
 
 
 def test_what_a_group_cannot_have_is_left_out(run):

@@ -79,8 +79,7 @@ def _answered(names: Sequence[str], decision: Decision | None) -> str:
 def sureness_outputs(decision: Decision, choices: tuple[str, ...]) -> Iterator[Output]:
     """The outputs that `add_sureness` adds."""
     if not math.isnan(decision.margin):
-        chance = f"{decision.coverage:.0%}"
-        about = f"classes that hold the right one with a probability of {chance} or more, likeliest first"
+        about = f"classes that hold the right one with a probability of {decision.promised} or more, likeliest first"
         yield Output(name="set", kind="list", description=about, choices=choices)
     if not math.isnan(decision.least):
         about = f"sure where the likeliest class has a probability of at least {decision.least:.3f}"

@@ -38,9 +38,9 @@ class Predictions(Codec):
         kind, names = self.answer.kind, self.answer.names
         if kind == "number":
             number = Output(name=self.target, kind="number", description=f"the predicted {self.target}")
-            if math.isnan(self.decision.margin):
+            if not math.isfinite(self.decision.margin):
                 return (number,)
-            about = f"with a probability of {self.decision.coverage:.0%} the right number is not"
+            about = f"with a probability of {self.decision.promised} the right number is not"
             return (
                 number,
                 Output(name=f"{self.target}_low", kind="number", description=f"{about} below it", of=self.target),
@@ -80,9 +80,9 @@ class Predictions(Codec):
         return class_answers(logits, names, every=every, threshold=self.decision.event, decision=self.decision)
 
     def _numbers(self, values: np.ndarray) -> Sequence[dict[str, Any]]:
-        """Of a number: it and, where that was learnt, the interval around it."""
+        """Of a number: it and, where one was learnt that has bounds, the interval around it."""
         named, reach = {self.target: values}, self.decision.margin
-        if not math.isnan(reach):
+        if math.isfinite(reach):
             named |= {f"{self.target}_low": values - reach, f"{self.target}_high": values + reach}
         columns = {name: self.answer.scale.raw(column).tolist() for name, column in named.items()}
         return [

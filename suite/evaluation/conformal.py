@@ -49,9 +49,11 @@ def learnt_of_classes(
         content["margin"] = _stored(reach)
         sizes = within(probabilities, reach).sum(-1)
         notes.append(
-            f"The set of an answer holds the right class with a probability of {decision.coverage:.0%} or more, by "
+            f"The set of an answer holds the right class with a probability of {decision.promised} or more, by "
             f"split conformal prediction on {count:,} records of validation; there it has {sizes.mean():.2f} classes "
             "on average."
+            if math.isfinite(reach)
+            else f"{_too_few(decision, count)}: the set of every answer has all classes."
         )
     if decision.abstention:
         surest = probabilities.max(-1)
@@ -81,9 +83,20 @@ def learnt_of_numbers(decision: Decision, distances: np.ndarray) -> tuple[dict[s
     """The same of a number, by its distances (n,) from the right one in units of what the model learns."""
     reach = margin(distances, decision.coverage)
     return {"margin": _stored(reach)}, [
-        f"The interval of an answer holds the right number with a probability of {decision.coverage:.0%} or more, by "
+        f"The interval of an answer holds the right number with a probability of {decision.promised} or more, by "
         f"split conformal prediction on {len(distances):,} records of validation."
+        if math.isfinite(reach)
+        else f"{_too_few(decision, len(distances))}: answers have no interval."
     ]
+
+
+def _too_few(decision: Decision, records: int) -> str:
+    """Why everything belongs to a set or an interval, and what would help."""
+    least = math.ceil(round(decision.coverage / (1 - decision.coverage), 6))
+    return (
+        f"Validation has {records:,} records, too few for a coverage of {decision.promised}, which takes {least:,} "
+        "(--task.decision.coverage)"
+    )
 
 
 def _stored(reach: float) -> float | str:

@@ -171,7 +171,7 @@ class Prediction(Task):
         scale, targets = self.answer.scale, targets.astype(np.float64)
         losses = problems.regression_loss(values - targets, self.regression_loss, np)
         scores = number_scores(scale.raw(values), scale.raw(targets, bounded=False), scale.centre)
-        if not math.isnan(reach := self.decision.margin):
+        if math.isfinite(reach := self.decision.margin):
             low, high = scale.raw(values - reach), scale.raw(values + reach)
             scores |= conformal.number_states(low, high, scale.raw(targets, bounded=False))
         return {**scores, "loss": MetricState(losses.sum(), len(targets))}

@@ -56,8 +56,8 @@ class Audit:
         told = f"epsilon is at least {self.epsilon:.3g}" if self.epsilon else "nothing can be told of epsilon"
         line = (
             f"Audit by {self.canaries:,} canaries, {self.included:,} of which were trained on: {told} "
-            f"({CONFIDENCE:.0%} confidence, delta {self.delta:.0e}); {self.correct:,} of {self.guesses:,} guesses "
-            f"right, AUC of the loss {self.auc:.3f}."
+            f"({CONFIDENCE:.0%} confidence, delta {privacy.digits(self.delta)}); {self.correct:,} of "
+            f"{self.guesses:,} guesses right, AUC of the loss {self.auc:.3f}."
         )
         if self.stated is None:
             return [line, "The run guarantees nothing: it was trained without privacy."]

@@ -25,7 +25,10 @@ FEWEST = 20
 """Records below which a group is counted and not compared."""
 RANGES = 4
 """Ranges of a column of many numbers, of equally many records each."""
+LETTERS = 40
+"""Most letters of a group's name that are shown."""
 OTHERS, MISSING = "(others)", "(none)"
+FEW = "too few records to compare"
 SIGNIFICANT = 0.05
 
 
@@ -47,6 +50,12 @@ class Group:
     metrics: dict[str, Interval]
     apart: dict[str, Difference]
 
+    @property
+    def shown(self) -> str:
+        """The name on one line, cut where it is long, such as a list of captions."""
+        name = " ".join(self.name.split())
+        return name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…"
+
 
 @dataclass(frozen=True)
 class Groups:
@@ -56,7 +65,7 @@ class Groups:
         column: that parts the records.
         split: what was scored.
         metric: what decides: that which chooses the checkpoint, or where that is the loss, the first other one.
-        groups: the largest first.
+        groups: the largest first; ranges from the lowest on.
     """
 
     column: str
@@ -69,12 +78,18 @@ class Groups:
         """A table of the metric that decides, its head first."""
         metric = self.metric
         rows: list[tuple[str, ...]] = [(self.column, "records", term(metric).title, "less the others")]
+        small = [group for group in self.groups if group.records < FEWEST]
         for group in self.groups:
+            if len(small) > 1 and group in small:
+                continue
             gap = group.apart.get(metric)
-            told = "too few records to compare" if gap is None else difference(metric, gap)
+            told = FEW if gap is None else difference(metric, gap)
             sure = " *" if gap is not None and gap.p < SIGNIFICANT else ""
             own = ranged(metric, group.metrics[metric]) if metric in group.metrics else "unknown"
-            rows.append((group.name, f"{group.records:,}", own, told + sure))
+            rows.append((group.shown, f"{group.records:,}", own, told + sure))
+        if len(small) > 1:
+            together = f"{sum(group.records for group in small):,}"
+            rows.append((f"({len(small)} groups of fewer than {FEWEST})", together, "", FEW))
         return rows
 
     @property
@@ -102,14 +117,14 @@ class Groups:
         compared = [group for group in self.groups if metric in group.apart and metric in group.metrics]
         if len(compared) < 2:
             return []
-        values = [(group.metrics[metric].value, group.name) for group in compared]
+        values = [(group.metrics[metric].value, group.shown) for group in compared]
         (least, low), (most, high) = min(values), max(values)
         span = Interval(most - least, math.nan, math.nan)
         lines = [f"largest gap of {term(metric).title}: {difference(metric, span)} from {low} to {high}"]
         for group in compared:
             gap = group.apart[metric]
             if gap.p < SIGNIFICANT:
-                lines.append(f"* {way(metric, gap.value)} for {group.name}, p {gap.p:.3f}")
+                lines.append(f"* {way(metric, gap.value)} for {group.shown}, p {gap.p:.3f}")
         return lines
 
 
@@ -118,7 +133,8 @@ def by_group(run: Run, column: str, split: str = "test") -> Groups:
 
     Args:
         run: whose model is measured.
-        column: of its data, whether the model reads it or not. Of many numbers, `RANGES` ranges of them.
+        column: of its data, whether the model reads it or not. Of many numbers, `RANGES` ranges of them, unless the
+            model takes them for the names of categories.
         split: train, validation or test.
 
     Raises:
@@ -138,16 +154,19 @@ def by_group(run: Run, column: str, split: str = "test") -> Groups:
     values = source.column(column, scores.records)
     if classes := source.classes.get(column):
         values = [classes[place] for place in np.asarray(values).tolist()]
-    found = Groups(column, split, metric, _groups(scores, np.array(_named(values)), names))
+    kind = next((entry.kind for entry in run.codec.inputs if entry.name == column), "number")
+    of, order = _ranges(texts(values)) if kind == "number" and not classes else ([], [])
+    found = Groups(column, split, metric, _groups(scores, np.array(of or _named(values)), names, order))
     files.write_text(run.folder / FILE, json.dumps(dataclasses.asdict(found), indent=1) + "\n")
     return found
 
 
-def _groups(scores: Scores, of: np.ndarray, names: list[str]) -> tuple[Group, ...]:
-    """The largest first; ``of`` (n,) is the group of each record."""
+def _groups(scores: Scores, of: np.ndarray, names: list[str], order: Sequence[str] = ()) -> tuple[Group, ...]:
+    """In the order of ``order``, or the largest first; ``of`` (n,) is the group of each record."""
     values, counts = np.unique(of, return_counts=True)
-    order = np.lexsort((values, -counts))
-    parts = [(str(values[place]), of == values[place]) for place in order]
+    sizes = dict(zip(values.tolist(), counts.tolist(), strict=True))
+    falling = sorted(sizes, key=lambda name: (-sizes[name], name))
+    parts = [(name, of == name) for name in ([name for name in order if name in sizes] or falling)]
     gaps: dict[str, list[Difference | None]] = {}
     for name in names:
         own = [
@@ -168,22 +187,28 @@ def _groups(scores: Scores, of: np.ndarray, names: list[str]) -> tuple[Group, ..
     )
 
 
+def _ranges(known: Sequence[str | None]) -> tuple[list[str], list[str]]:
+    """The range of each value, of as many records as the others, and all ranges from the lowest on; nothing of few
+    values, and of such that are no numbers."""
+    if len({value for value in known if value}) <= MOST or (numbers := _numbers(known)) is None:
+        return [], []
+    edges = np.unique(np.quantile(numbers[~np.isnan(numbers)], np.linspace(0, 1, RANGES + 1)))
+    places = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(edges) - 2)
+    ranges = [f"[{low:g}, {high:g})" for low, high in zip(edges, edges[1:], strict=False)]
+    ranges[-1] = f"{ranges[-1][:-1]}]"
+    of = [MISSING if math.isnan(one) else ranges[place] for one, place in zip(numbers, places, strict=True)]
+    return of, [*ranges, MISSING]
+
+
 def _named(values: Sequence[Any] | np.ndarray) -> list[str]:
-    """The group of each value."""
+    """The group of each value that is a name."""
     known = texts(values)
-    distinct = {value for value in known if value}
-    if len(distinct) > MOST and (numbers := _numbers(known)) is not None:
-        inside = numbers[~np.isnan(numbers)]
-        edges = np.unique(np.quantile(inside, np.linspace(0, 1, RANGES + 1)))
-        places = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(edges) - 2)
-        ranges = [f"{low:g} to {high:g}" for low, high in zip(edges, edges[1:], strict=False)]
-        return [MISSING if math.isnan(one) else ranges[place] for one, place in zip(numbers, places, strict=True)]
     counted, counts = np.unique([value or MISSING for value in known], return_counts=True)
     kept = set(counted[np.argsort(-counts, kind="stable")[:MOST]].tolist())
     return [name if (name := value or MISSING) in kept else OTHERS for value in known]
 
 
-def _numbers(values: list[str | None]) -> np.ndarray | None:
+def _numbers(values: Sequence[str | None]) -> np.ndarray | None:
     """The values as numbers (n,), nan where there is none; None where one is no number."""
     try:
         return np.array([float(value) if value else math.nan for value in values])

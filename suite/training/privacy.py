@@ -49,6 +49,12 @@ register_metric(
 )
 
 
+def digits(delta: float) -> str:
+    """A delta for people: one digit where that is all of it, since a smaller one would promise more."""
+    short = f"{delta:.0e}"
+    return short if float(short) == delta else f"{delta:.2e}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Guarantee:
     """What private training guarantees, as ``privacy.json`` has it.
@@ -94,8 +100,9 @@ class Guarantee:
 
     def __str__(self) -> str:
         whose = "record" if self.unit == "record" else f"{self.unit} (all of its records)"
+        spent = self.epsilon or (self.budget if self.steps else 0.0)  # less than the accountant tells from 0
         return (
-            f"({self.epsilon:.3g}, {self.delta:.0e})-differential privacy of each {whose}, by {self.steps:,} steps of "
+            f"({spent:.3g}, {digits(self.delta)})-differential privacy of each {whose}, by {self.steps:,} steps of "
             f"{self.expected:,} of {self.units:,} on average, noise {self.noise:.4g}, clipping norm {self.clip_norm:g}"
         )
 

@@ -26,6 +26,8 @@ that matter to nobody are significant."""
 FEWEST, PERMUTATIONS = 5, 9999
 """Records that each cell of a table must expect for the chi-squared distribution to hold, and tables that are drawn
 where one does not."""
+TELLING = 20
+"""Records of either side below which no drift is found for want of records."""
 BLOCK = 1024
 UNSEEN, MISSING = "(others)", "(none)"
 
@@ -82,7 +84,9 @@ class Drifts:
         widths = [max(len(row[place]) for row in rows) for place in range(4)]
         lines = ["  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[4]]).rstrip() for row in rows]
         found = [one.what for one in self.drifts if one.found]
-        told = f"drift of {', '.join(found)}" if found else "no drift"
+        few = min(self.records, self.references) < TELLING
+        nothing = f"too few records to tell, {TELLING} or more are needed" if few else "no drift"
+        told = f"drift of {', '.join(found)}" if found else nothing
         lines.append(f"{told}: {self.records:,} new records beside {self.references:,} of training")
         lines.append(
             f"drift: p below {SIGNIFICANT}, corrected for {len(self.drifts)} comparisons (Holm), and an effect of "
@@ -105,7 +109,7 @@ def drift(run: Run, data: str) -> Drifts:
     new = _sampled(data, codec)
     count = len(next(iter(new.values()), ()))
     if not count:
-        raise InputError("flag --data", "holds no record.", found=data)
+        raise InputError("flag --data", "holds no records.", found=data, fix="name a file with rows")
     train, held_out = task.source("train"), task.source("validation")
     places = evenly_spaced(train, MOST)
     made: list[Drift] = []

@@ -146,6 +146,8 @@ def asked(codec: "Codec", value: str) -> tuple[Columns, list[str]]:
     kind = next((entry.kind for entry in codec.inputs if entry.name == codec.primary), "")
     typed = _typed(codec, value)
     columns = typed or read_cells(read_input(value, codec.primary, Reading.of_requests(codec), kind), codec)
+    if not len(next(iter(columns.values()), ())):
+        raise InputError("flag --input", "holds no records.", found=value, fix="name a file with rows")
     for line in check_request(codec, columns, whole=states_columns(value)):
         print(line, file=sys.stderr)
     shown = columns.get("file", columns.get(codec.primary))

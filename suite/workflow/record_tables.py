@@ -145,7 +145,9 @@ class CsvRecords(_Table):
     def _names(self) -> list[str]:
         self.layout, self._read, self._broken = streamed_tables.csv_batches(self._path, self._how)
         first = next(iter(self._read()), None)
-        return [] if first is None else list(first.schema.names)
+        if first is None:
+            raise InputError(str(self._path), "holds no records.", found="a header alone", fix="add rows")
+        return list(first.schema.names)
 
     def _batches(self, names: Sequence[str], row: int) -> Iterator[tuple[int, Any]]:
         place = 0

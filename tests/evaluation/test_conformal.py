@@ -47,6 +47,30 @@ def test_few_records_promise_everything():
     assert content["margin"] == "all" == json.loads(json.dumps(content))["margin"]
 
 
+def test_what_is_promised_has_all_of_its_digits_and_validation_must_be_large_enough(tmp_path):
+    """99.9 % is no certainty, and few records of validation support none of it."""
+    rng = np.random.default_rng(0)
+    for count, told in ((1200, "a probability of 99.9% or more"), (30, "30 records, too few for a coverage of 99.9%")):
+        logits, right = drawn(rng, count)
+        probabilities = conformal.of_all_classes(logits)
+        _, (of_classes,) = conformal.learnt_of_classes(Decision(coverage=0.999), probabilities, right, right)
+        _, (of_numbers,) = conformal.learnt_of_numbers(Decision(coverage=0.999), rng.random(count))
+        assert told in of_classes and told in of_numbers and "100%" not in of_classes + of_numbers
+        assert ("which takes 999" in of_classes) == (count == 30)
+    assert (
+        "of 99.9% or more"
+        in class_outputs(["a", "b"], learnt(tmp_path, {"margin": 0.5}, coverage=0.999))[3].description
+    )
+
+
+def test_an_interval_without_bounds_is_none(tmp_path):
+    """JSON has no number for its ends."""
+    plain = predicting.experiment(predicting.table(tmp_path / "t.csv"), "price", epochs=1)
+    run = suite.train(suite.replace(plain, {"task.decision": Decision(coverage=0.999)}), tmp_path / "run")
+    assert list(run.predict({"a": [0.1], "b": [0.2]})[0]) == ["price"]
+    assert [output.name for output in run.codec.outputs] == ["price"]
+
+
 def test_answers_have_the_set_and_say_whether_they_are_sure(tmp_path):
     decision = learnt(tmp_path, {"margin": 0.75, "least": 0.6}, coverage=0.9)
     logits = np.log([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.34, 0.33, 0.33]])

@@ -242,6 +242,13 @@ def test_a_run_says_what_it_guarantees(run, capsys):
     assert "(4, 1e-03)-differential privacy of each record, by 20 steps of 16 of 200" in str(guarantee)
 
 
+def test_a_guarantee_is_not_rounded_to_a_stronger_one(run):
+    guarantee = privacy.read(run.folder)
+    small = dataclasses.replace(guarantee, epsilon=0.0, budget=1e-9, delta=1.4e-5)
+    assert str(small).startswith("(1e-09, 1.40e-05)-differential")
+    assert str(dataclasses.replace(small, steps=0)).startswith("(0, ")
+
+
 def test_a_private_run_resumes_bit_exactly_and_tells_no_more(run, tmp_path):
     def stop(dispatch):
         if dispatch.first == 12:

@@ -83,6 +83,11 @@ class Decision(Postprocessor):
     2010.03759), which says little where training smooths labels."""
 
     @property
+    def promised(self) -> str:
+        """The coverage for people, with all of its digits: 0.999 is no certainty."""
+        return f"{100 * self.coverage:.10g}%"
+
+    @property
     def temperature(self) -> float:
         """What logits are divided by; 1 where nothing was learnt."""
         return float(self._content.get("temperature", 1.0))
