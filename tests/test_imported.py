@@ -2,17 +2,19 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
 import soundfile
 from flax import nnx
 from PIL import Image
+from safetensors.numpy import save_file
 
 import suite
 from suite.errors import InputError
 from suite.models import transformer, wav2vec2
-from suite.weights import pretrained
+from suite.weights import pretrained, published
 from suite.workflow import imported
 from tests.parity import golden, test_cifar
 
@@ -106,6 +108,32 @@ def test_weights_without_a_head_are_refused(tmp_path):
     with pytest.raises(InputError, match="have no head, so they answer nothing yet"):
         imported.evaluate(str(tmp_path / "w"), str(tmp_path / "d.csv"), folder=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_advice_on_weights_without_a_head_names_the_recipe_and_the_data(tmp_path):
+    golden.folder(golden.load("bert"), tmp_path / "w")
+    with pytest.raises(InputError) as caught:
+        imported.evaluate(str(tmp_path / "w"), "d.csv", folder=tmp_path / "run")
+    assert caught.value.fix == f"suite train text.finetune --data d.csv --checkpoint.init_from {tmp_path / 'w'}"
+
+
+@pytest.mark.parametrize(
+    "name, kept", [("whisper_generation", "conv1.weight"), ("bert", "word_embeddings"), ("vit", "cls")]
+)
+def test_weights_that_lack_tensors_are_refused_by_their_names(name, kept, tmp_path):
+    """Also where all that is left would pass for a part of the model, as an encoder of Whisper does."""
+    case = golden.load(name)
+    folder = golden.folder(case, tmp_path / "w")
+    held = published.open(folder)
+    left = {tensor: held.read(tensor) for tensor in held.readers if kept in tensor}
+    assert left
+    save_file(left, folder / "model.safetensors")
+    with pytest.raises(InputError) as caught:
+        imported.evaluate(str(folder), "d.csv", folder=tmp_path / "run")
+    said = str(caught.value)
+    assert re.search(r"lack \d+ tensors of the model that config.json describes", said)
+    assert "; files: config.json" in said and said.count(" more; ") == 1
+    assert "decoder" in said or name != "whisper_generation"
 
 
 def test_runs_have_their_own_data(refused, exported, tmp_path):

@@ -114,7 +114,8 @@ def check_columns(inputs: Sequence[Input], given: Collection[str], whole: bool =
             raise unknown_input(name, near)
     for entry in inputs:
         if entry.name in missing and (entry.required or (whole and not entry.option)):
-            raise _missing(entry.name, given, "" if entry.required else ", empty where it is not known")
+            one = f", one of {', '.join(entry.choices):.300}" if entry.choices else ""
+            raise _missing(entry.name, given, one if entry.required else ", empty where it is not known")
     return extra
 
 

@@ -33,11 +33,11 @@ def inspect(opener: Callable[[str], Source], most: int = 0, labels: Collection[s
     Returns:
         ``splits``: split -> ``count``, ``looked_at``, ``columns``, ``classes``, ``lengths``, ``sizes``, ``ranges``,
         ``recordings``, ``boxes``, ``dropped``, ``dropped_names``, ``notes``, ``broken``, ``broken_names``,
-        ``duplicates``, ``conflicts``, ``samples``, or ``missing``: why it cannot be opened; ``shared``: pairs of splits -> records of the latter whose
-        content occurs in the former. All counts but ``count`` and ``dropped`` are of the records that were looked at.
-        ``duplicates`` are equal in all columns but the name of the file; ``conflicts`` are records whose content is
-        that of another with another label, content being texts and files, or, where there are none, all columns but
-        labels.
+        ``duplicates``, ``conflicts``, ``samples``, or ``missing``: why it cannot be opened; ``shared``: pairs of splits
+        -> records of the latter whose content occurs in the former. All counts but ``count`` and ``dropped`` are of the
+        records that were looked at. ``duplicates`` are equal in all columns but the name of the file; ``conflicts`` are
+        records whose content is that of another with another label, content being texts and files, or, where there are
+        none, all columns but labels.
     """
     splits: dict[str, Any] = {}
     hashes: dict[str, Counter[bytes]] = {}

@@ -335,9 +335,10 @@ def _config(theirs: Mapping[str, Any]) -> Config:
 
 
 def _settled(config: Config, weights: Published) -> Config:
-    """Without a decoder where the tensors are those of an encoder alone."""
+    """Without a decoder where the tensors are those of an encoder alone, and are said to be no more."""
     has = any(re.match(r"(model\.)?decoder\.", name) for name in weights.readers)
-    return config if has else _encoder(config)
+    said = "WhisperForConditionalGeneration" in (weights.config.get("architectures") or ())
+    return config if has or said else _encoder(config)
 
 
 def _publish(config: Config) -> dict[str, Any]:

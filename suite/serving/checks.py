@@ -10,6 +10,7 @@ from suite.contracts.values import Limits, Unfit, content, json_type
 from suite.errors import closest
 from suite.runtime import decoders
 from suite.serving.errors import Refused, refused
+from suite.serving.seeds import FIELD
 from suite.serving.settings import Settings
 
 
@@ -68,6 +69,8 @@ class Checks:
         """The refusal of a name that no input has, in the part ``field`` of a request."""
         names = [entry.name for entry in self.inputs]
         fix = closest(name[:100], names) or ", ".join(names)[:300]
+        if name == FIELD and self.samples:
+            fix = f'"{FIELD}" beside "inputs"'
         return Refused(400, "unknown", "is no input of this model.", field=field, fix=fix)
 
     def count(self, records: int) -> None:

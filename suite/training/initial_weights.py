@@ -155,7 +155,7 @@ def _sizes(model: ModelConfig, run: Path, part: str) -> str:
     stored = json_files.read_object(run / "experiment.json").get("model") or {}
     parts = dict(stored.get("parts") or {})
     named = (parts.get(part) or {}, stored, *parts.values())
-    held = next((theirs for theirs in named if _kind(theirs) == _kind(model)), {})
+    held: Mapping[str, Any] = next((theirs for theirs in named if _kind(theirs) == _kind(model)), {})
     where = f"model.parts.{part}" if part else "model"
     sizes = {name: held.get(name) for name, own in to_json(model).items() if type(own) is int and held.get(name) != own}
     return " ".join(f"--{where}.{name} {size}" for name, size in sizes.items() if size)

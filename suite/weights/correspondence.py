@@ -141,6 +141,16 @@ class Filling:
         new = [map_paths(lambda path, leaf: loaded.get(path, leaf), tree) for tree in (params, model_state)]
         return new[0], new[1]
 
+    def missing(self) -> tuple[list[str], list[str]]:
+        """Published names of the tensors that the weights lack, and paths that would have initial values, such as of a
+        head; by names alone, before a tensor is read."""
+        _, params, model_state = abstract(self.model)
+        covered: set[str] = set()
+        for number, numbers in self._match((paths(params) | paths(model_state)).keys()):
+            covered.update(path.format(**dict(numbers)) for path in self._rules[number].paths)
+        self._lacking(covered)
+        return sorted({*self._problems["missing"]}), self.fresh
+
     def _match(self, have: Collection[str]) -> dict[Any, dict[int, str]]:
         """(number of the rule, its numbers) -> place among the rule's sources -> published name."""
         groups: dict[Any, dict[int, str]] = {}

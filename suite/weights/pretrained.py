@@ -37,6 +37,7 @@ __all__ = [
     "abstract",
     "adopt",
     "check_parts",
+    "check_whole",
     "config_of",
     "fill",
     "format_of",
@@ -205,13 +206,44 @@ def read(
     return params, model_state
 
 
-def headless(weights: Published) -> InputError:
-    """The error that weights are of a body alone."""
+def check_whole(weights: Published, model: ModelConfig, recipe: str = "", data: str = "") -> None:
+    """To be called before records are read, with what the user would train a head by.
+
+    Raises:
+        InputError: tensors of the model are missing, or all of its head.
+    """
+    missing, fresh = Filling(formats()[format_of(weights)], model, weights, exact=True).missing()
+    if missing:
+        more = f", and {len(missing) - MISSING} more" if len(missing) > MISSING else ""
+        files = ", ".join(sorted(path.name for path in weights.folder.iterdir()))
+        raise InputError(
+            f'weights "{weights.folder}"',
+            f"lack {len(missing)} tensors of the model that {published.CONFIG} describes.",
+            found=f"no {', '.join(missing[:MISSING])}{more}; files: {files}",
+            fix=f"fetch them again, whole, with the tokenizer and the other files beside {published.CONFIG}",
+        )
+    if model.headless or any(re.search(model.head, path) for path in fresh):
+        raise headless(weights, recipe, data)
+
+
+MISSING = 4
+"""Missing tensors that are named."""
+
+
+def headless(weights: Published, recipe: str = "", data: str = "") -> InputError:
+    """The error that weights are of a body alone.
+
+    Args:
+        weights: the published tensors.
+        recipe: one that trains a head for them; empty: left to the user.
+        data: where the user's records are.
+    """
+    of = f"{shlex.quote(recipe or 'EXPERIMENT')} --data {shlex.quote(data or 'PATH')}"
     return InputError(
         f'weights "{weights.folder}"',
         "have no head, so they answer nothing yet.",
         found=", ".join(map(str, weights.config.get("architectures") or ())) or "a body alone",
-        fix=f"suite train EXPERIMENT --data PATH --checkpoint.init_from {shlex.quote(str(weights.folder))}",
+        fix=f"suite train {of} --checkpoint.init_from {shlex.quote(str(weights.folder))}",
     )
 
 

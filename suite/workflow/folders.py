@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from suite.codecs.columns import unknown_input
 from suite.contracts.batch import Columns
-from suite.contracts.kinds import extension_of, output_kind
+from suite.contracts.kinds import extension_of, input_kind, output_kind
 from suite.contracts.signature import File
 from suite.data.pipeline.padding import Seed
 from suite.errors import InputError, closest, unused
@@ -148,7 +149,11 @@ def asked(codec: "Codec", value: str) -> tuple[Columns, list[str]]:
     columns = typed or read_cells(read_input(value, codec.primary, Reading.of_requests(codec), kind), codec)
     if not len(next(iter(columns.values()), ())):
         raise InputError("flag --input", "holds no records.", found=value, fix="name a file with rows")
-    for line in check_request(codec, columns, whole=states_columns(value)):
+    try:
+        lines = check_request(codec, columns, whole=states_columns(value))
+    except InputError as error:
+        raise _typed_whole(codec, value, columns, error) from None
+    for line in lines:
         print(line, file=sys.stderr)
     shown = columns.get("file", columns.get(codec.primary))
     if (path := there(value)) is not None and path.is_file():
@@ -159,6 +164,25 @@ def asked(codec: "Codec", value: str) -> tuple[Columns, list[str]]:
     return columns, [item if isinstance(item, str) else str(item) for item in shown]
 
 
+def _typed_whole(codec: "Codec", value: str, columns: Columns, error: InputError) -> InputError:
+    """The error of a record that was typed without all inputs, with the record as it may be typed: examples are in the
+    place of what is missing."""
+    from suite.data.reading import there
+
+    missing = [entry for entry in codec.inputs if entry.required and entry.name not in columns]
+    if value == "-" or there(value) is not None or not error.problem.startswith("is missing") or not missing:
+        return error
+    if any(input_kind(entry.kind).file for entry in codec.inputs if entry.required):
+        return error
+    known = {entry.name for entry in codec.inputs} & columns.keys()
+    record = {name: columns[name][0] for name in columns if name in known}
+    record |= {entry.name: entry.example for entry in missing}
+    typed = shlex.quote(json.dumps(record, ensure_ascii=False))
+    choices = "; ".join(f"{entry.name}: {', '.join(entry.choices):.300}" for entry in missing if entry.choices)
+    found = f"{error.found}; {choices}" if choices else error.found
+    return InputError(error.where, error.problem, found=found, fix=f"--input {typed}")
+
+
 def _typed(codec: "Codec", value: str) -> dict[str, Any] | None:
     """A record that is typed as a JSON object, with inputs of the model as its keys; None of what is none, and where a
     record as a whole is the primary input, which reads it itself.
@@ -167,13 +191,18 @@ def _typed(codec: "Codec", value: str) -> dict[str, Any] | None:
         InputError: another key is no input.
     """
     names = [entry.name for entry in codec.inputs]
-    if codec.primary not in names or not value.lstrip().startswith("{"):
+    if not value.lstrip().startswith("{"):
         return None
     try:
         record = json.loads(value)
     except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or not record.keys() & {*names}:
+        return None
+    if "seed" in record and "seed" not in names:
+        typed = json.dumps({name: record[name] for name in names if name in record}, ensure_ascii=False)
+        raise unknown_input("seed", f"--input {shlex.quote(typed)} --seed {shlex.quote(str(record['seed']))}")
+    if codec.primary not in names:
         return None
     for name in record.keys() - {*names}:
         raise unknown_input(name, closest(name, names) or ", ".join(names))

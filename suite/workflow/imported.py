@@ -78,8 +78,8 @@ def evaluate(
     theirs = pretrained.config_of(weights)
     family = type(theirs).__module__
     loaded = recipes.load(recipe) if recipe else None
-    if theirs.headless and not (loaded and isinstance(loaded.task, Embedding)):
-        raise pretrained.headless(weights)
+    if not (loaded and isinstance(loaded.task, Embedding)):
+        pretrained.check_whole(weights, theirs, recipe or _RECIPES.get(family, ""), data)
     if not recipe and family not in _RECIPES:
         raise InputError(
             f'weights "{source}"',

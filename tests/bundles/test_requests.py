@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shlex
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -106,6 +107,7 @@ def test_a_record_in_json_is_refused_as_a_server_does(model):
         ({"membr": "m1", "price": 2.5}, "membr", "member"),
         ({**ROW, "colour": "red"}, "colour", "price, member"),
         ({**ROW, "Price": 1}, "Price", "price"),
+        ({**ROW, "seed": 5}, "seed", f"--input {shlex.quote(json.dumps({'price': 2.5, 'member': 'm1'}))} --seed 5"),
     ):
         with pytest.raises(InputError) as error:
             folders.predict_input(model, json.dumps(record))

@@ -160,6 +160,7 @@ def test_a_manifest_line_without_a_recording_is_refused(tmp_path, line, problem)
     with pytest.raises(InputError) as error:
         AudioManifest(path=path).open("train")
     assert str(error.value).startswith(f"{path}, line 2: {problem}") and line in str(error.value)
+    assert error.value.fix == '{"audio": "a.wav", "text": "what is said"}'
 
 
 def test_manifest_lines_without_text_are_dropped_and_counted(tmp_path):

@@ -36,6 +36,20 @@ def test_what_training_does_not_have_is_left_out_and_counted(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "left_out"),
+    [
+        ("two one", {}),  # blanks are not spoken, and no record of single words has one
+        ("one 12 €, two 日", {"12 €": 1, ",": 1, "日": 1}),
+        ("1 2", {}),
+        ("One, 50%", {",": 1, "50%": 1}),
+    ],
+)
+def test_what_is_left_out_is_named_as_it_is_written(tmp_path, text, left_out):
+    """And not by the letters of the words that numbers and signs are spoken as."""
+    assert spelt(fitted(tmp_path, ["one", "two", "twelve"]), text)[1] == left_out
+
+
+@pytest.mark.parametrize(
     ("text", "symbols"),
     [("_ h E _ l @U _", "_hE_l@U_"), ("h E l @U", "_hEl@U_"), ("X h _", "_h_"), ("X", "_"), ("_", "_")],
 )

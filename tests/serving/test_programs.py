@@ -47,6 +47,13 @@ def test_each_program_has_an_address(two, bundle):
     assert post(two, "predict", {"inputs": ROWS}, mark="/")[1] == answered
 
 
+def test_a_seed_within_a_record_is_refused_with_its_place(two):
+    status, answered = post(two, "draw", {"inputs": [{"digits": [1], "seed": 5}]})
+    assert status == 400 and answered["error"]["field"] == "inputs[0].seed"
+    assert answered["error"]["fix"] == '"seed" beside "inputs"'
+    assert post(two, "predict", {"inputs": [{"digits": [1], "seed": 5}]})[1]["error"]["fix"] == "digits"
+
+
 def test_a_program_that_is_none(two):
     status, answered = post(two, "drew", {"inputs": ROWS})
     assert (status, answered["error"]) == (

@@ -1,7 +1,9 @@
 """Speech synthesis: what is learnt of a recording, durations given and found, requests, reports, and its vocoder."""
 
 import io
+import json
 import re
+import shlex
 from dataclasses import replace
 
 import jax
@@ -25,6 +27,7 @@ from suite.tasks.speech.phone_times import frames_of, without_unaligned
 from suite.tasks.speech.synthesis import SpeechSynthesis
 from suite.tasks.speech.voice import VoiceFeatures, pitch_of, without_silence
 from suite.tree import paths
+from suite.workflow.folders import predict_input
 from tests.untrained import FRONT_END, RATE, adversaries, speakers, untrained, vocoders
 
 
@@ -182,10 +185,24 @@ def test_a_request_names_voice_speed_and_pitch(run):
             run.predict(asked(**{name: [wrong]}))
 
 
+def test_a_text_alone_where_a_voice_is_wanted_is_refused_with_a_record_that_can_be_pasted(run):
+    with pytest.raises(InputError) as caught:
+        predict_input(run, "one two")
+    names = run.experiment.task.speakers.names
+    assert caught.value.found == f"text; label: {', '.join(names)}"
+    flag, record = shlex.split(caught.value.fix)
+    assert (flag, json.loads(record)) == ("--input", {"text": "one two", "label": names[0]})
+    (answer,) = predict_input(run, record)
+    assert answer["audio"]
+    with pytest.raises(InputError) as caught:
+        run.predict({"text": ["one two"]})
+    assert caught.value.fix == f'a column, or key, "label", one of {", ".join(names)}'
+
+
 def test_what_is_not_spoken_is_said(run):
     (answer,) = run.predict(asked(text=["one #% two"]))
     assert run.predict(asked())[0]["left_out"] == ""
-    assert '"#" 1' in answer["left_out"] and '"p"' in answer["left_out"]  # percent, whose p no text of training has
+    assert answer["left_out"] == '"#" 1, "%" 1'  # percent, whose p no text of training has
     with pytest.raises(InputError, match="nothing that this model can speak"):
         run.predict(asked(text=["###"]))
     with pytest.raises(InputError, match="more than 24 symbols"):

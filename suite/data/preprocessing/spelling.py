@@ -8,8 +8,9 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -73,10 +74,14 @@ class Spelling(Preprocessor):
         if self.unit == "phones":
             phones = str(text).split()
             return [phones] if phones else []
+        return [list(sentence) for sentence in _ENDS.split(self._forms(text)[1]) if sentence]
+
+    def _forms(self, text: Any) -> tuple[str, str]:
+        """A text as it is written, and as it is spoken, with numbers and signs in words."""
         plain = unicodedata.normalize("NFKC", clean(str(text)).translate(_PLAIN))
-        said = " ".join((spoken(plain, self.language) if self.language else plain).split())
-        said = said.lower() if self.lowercase else said
-        return [list(sentence) for sentence in _ENDS.split(said) if sentence]
+        said = spoken(plain, self.language) if self.language else plain
+        written, said = (" ".join((form.lower() if self.lowercase else form).split()) for form in (plain, said))
+        return written, said
 
     def length(self, text: Any) -> int:
         """Symbols of a text of which nothing is left out, with its pauses; 0 where it has nothing but pauses."""
@@ -85,7 +90,8 @@ class Spelling(Preprocessor):
         return sum(len(sentence) + 1 for sentence in sentences) + 1 if spoken else 0
 
     def encode(self, texts: Sequence[Any]) -> tuple[Ragged, list[Counter[str]]]:
-        """Symbols of each text, int32 rows; and what was left out of each, by how often."""
+        """Symbols of each text, int32 rows; and what was left out of each, by how often: symbols, but for blanks, or a
+        number or sign as it is written, where the words for it have other symbols."""
         places = _places(self.file, changed(self.file))
         rows, left_out = [], []
         for text in texts:
@@ -93,14 +99,25 @@ class Spelling(Preprocessor):
             row = [0]
             for sentence in self.sentences(text):
                 known = [places[symbol] for symbol in sentence if symbol in places]
-                missing.update(symbol for symbol in sentence if symbol not in places)
+                missing.update(symbol for symbol in sentence if symbol not in places and not symbol.isspace())
                 # A pause that is written at an end is the one that stands there anyway.
                 row += known[1:] if known[:1] == [0] else known
                 row += [] if row[-1] == 0 else [0]
             rows.append(row)
-            left_out.append(missing)
+            left_out.append(self._as_written(text, missing) if missing and self.unit == "characters" else missing)
         values = np.array([symbol for row in rows for symbol in row], np.int32)
         return Ragged(values, np.array([len(row) for row in rows], np.int64)), left_out
+
+    def _as_written(self, text: Any, missing: Collection[str]) -> Counter[str]:
+        written, said = (form.split() for form in self._forms(text))
+        counts: Counter[str] = Counter()
+        for change, start, end, first, last in SequenceMatcher(None, written, said, autojunk=False).get_opcodes():
+            unknown = [symbol for word in said[first:last] for symbol in word if symbol in missing]
+            source = " ".join(written[start:end])
+            own = [symbol for symbol in unknown if symbol in source]
+            spelt_out = "".join(letter for letter in source if letter not in own).strip()
+            counts.update([*own, spelt_out] if change == "replace" and len(own) < len(unknown) else unknown)
+        return counts
 
     def spell(self, symbols: Sequence[int]) -> list[str]:
         """What each symbol is."""

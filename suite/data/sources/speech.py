@@ -162,7 +162,7 @@ def _row(line: str, where: str) -> dict[str, Any]:
     try:
         row = written.from_json(line)
     except json.JSONDecodeError as error:
-        raise InputError(where, f"this is not JSON: {error.msg}", found=line[:80]) from error
+        raise InputError(where, f"this is not JSON: {error.msg}", found=line[:80], fix=_EXAMPLE) from error
     key = next((name for name in KEYS if isinstance(row, dict) and name in row), "audio")
     if not isinstance(row, dict) or not isinstance(row.get(key), str) or not row[key]:
         raise InputError(where, 'names no recording under the key "audio"', found=line[:80], fix=_EXAMPLE)
@@ -231,7 +231,8 @@ class LJSpeech(Data):
         rows = [line.split("|") for line in lines(read_text(file)) if line.strip()]
         short = next((number for number, row in enumerate(rows, 1) if len(row) < 2), 0)
         if short:
-            raise InputError(f"{file}, line {short}", "holds no | between name and text", found=rows[short - 1][0][:80])
+            problem, found = "holds no | between name and text", rows[short - 1][0][:80]
+            raise InputError(f"{file}, line {short}", problem, found=found, fix="a|what is said, for wavs/a.wav")
         names = [row[0].strip() for row in rows]
         audio = [str(folder / "wavs" / (name if name.lower().endswith(AUDIO) else f"{name}.wav")) for name in names]
         third, fourth = ([(row[place : place + 1] or [""])[0].strip() for row in rows] for place in (2, 3))
