@@ -89,8 +89,7 @@ def refused(error: InputError, field: str = "") -> Refused:
     named = field and error.input
     message = error.problem if named and error.where == f'input "{error.input}"' else f"{error.where}: {error.problem}"
     status, code = (422, "undecodable") if isinstance(error, Ended) else (400, "invalid_input")
-    message = message.rstrip(".") + shown if shown else message
-    return Refused(status, code, message, field=f"{field}.{error.input}" if named else field, fix=error.fix)
+    return Refused(status, code, message + shown, field=f"{field}.{error.input}" if named else field, fix=error.fix)
 
 
 def failed() -> Refused:
