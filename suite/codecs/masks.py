@@ -66,7 +66,11 @@ class PictureMasks(Codec):
         how = channels, self.statistics.background, self.statistics.white
         with reading(self.image):
             pixels = [(name_of(value), decode(value, None, *how)) for value in column(columns, self.image)]
-            parts = [part for of, whole in pixels for part in cut(whole, self.tiles.places(*whole.shape[:2], of=of))]
+            parts = [
+                part
+                for of, whole in pixels
+                for part in cut(whole, self.tiles.places(whole.shape[0], whole.shape[1], of))
+            ]
         canvases = [letterboxed(part, (height, width)) for part in parts]
         return {"image": np.stack(canvases) if canvases else np.zeros((0, height, width, channels), np.uint8)}
 

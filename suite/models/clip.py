@@ -84,7 +84,7 @@ class Config(ModelConfig):
         for side in SIDES:
             check_heads(getattr(self, f"{side}_hidden"), getattr(self, f"{side}_heads"), 0, f"{side}_hidden")
         if self.height % self.patch or self.width % self.patch:
-            found = f"patch {self.patch}, images {self.height} x {self.width}"
+            found = f"patch {self.patch}, images {self.width} wide, {self.height} high"
             raise InputError("field model.patch", "must divide height and width of the images", found=found)
 
     def build(self, *, rngs: nnx.Rngs) -> "CLIP":
@@ -320,7 +320,9 @@ def _read(published: Mapping[str, Any]) -> Config:
 
 def _publish(config: Config) -> dict[str, Any]:
     if config.height != config.width:
-        raise InputError("the model", "has images that are no squares.", found=f"{config.height} x {config.width}")
+        raise InputError(
+            "the model", "has images that are no squares.", found=f"{config.width} wide, {config.height} high"
+        )
     rest = {
         "hidden_act": published_name(config.activation),
         "layer_norm_eps": config.epsilon,

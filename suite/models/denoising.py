@@ -84,7 +84,7 @@ def check_patch(size: tuple[int, ...], patch: int) -> None:
         raise InputError(
             "field model.patch",
             "must divide height and width of the images",
-            found=f"{patch}, of {size[0]} x {size[1]} pixels",
+            found=f"{patch}, of images {size[1]} wide, {size[0]} high",
             fix=f"one of {', '.join(n for n in divisors(size[0]).split(', ') if size[1] % int(n) == 0)}",
         )
 

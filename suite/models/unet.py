@@ -260,7 +260,7 @@ def _check_levels(size: tuple[int, ...], patch: int, levels: int) -> None:
         raise InputError(
             "field model.widths",
             "has more levels than the images can be halved",
-            found=f"{levels} levels, of {size[0]} x {size[1]} pixels",
+            found=f"{levels} levels, of images {size[1]} wide, {size[0]} high",
             fix="fewer levels, or a smaller patch",
         )
 

@@ -79,7 +79,7 @@ class Config(PictureConfig, BlockConfig):  # type: ignore[misc]  # it adopts any
             raise InputError(
                 "field model.patch",
                 "must divide height and width of the images",
-                found=f"patch {self.patch}, images {self.height} x {self.width}",
+                found=f"patch {self.patch}, images {self.width} wide, {self.height} high",
                 fix=f"one of {', '.join(map(str, sides))}",
             )
 

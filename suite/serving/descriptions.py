@@ -79,7 +79,7 @@ def _program(endpoint: Endpoint, settings: Settings) -> dict[str, Any]:
             "example": entry.example,
             "choices": list(entry.choices),
             "limit": _limit(entry, settings),
-            **_field(entry),
+            **field_of(entry),
         }
         for entry in codec.inputs
     ]
@@ -114,7 +114,7 @@ def _limit(entry: Input, settings: Settings) -> float:
     return most if most < math.inf else 0
 
 
-def _field(entry: Input) -> dict[str, Any]:
+def field_of(entry: Input) -> dict[str, Any]:
     """How the page asks for an input, by its kind."""
     kind = input_kind(entry.kind)
     return {

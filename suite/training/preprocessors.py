@@ -166,7 +166,7 @@ def _fit_images(
         mean, std = (" ".join(f"{value:g}" for value in values) for values in (stated.mean, stated.std))
         lines = [
             f"images are given to the weights as they were trained: mean {mean}, deviation {std} ({stated.origin}), "
-            f"{size[0]} x {size[1]} pixels"
+            f"{size[1]} x {size[0]} pixels"
         ]
         if tuple(size) != stated.size:
             wanted = " ".join(map(str, stated.size))

@@ -115,4 +115,4 @@ def test_a_record_longer_than_any_program_is_the_clients_mistake():
     assert [length for _, length in endpoint.rows({"x": [3, 8]}, [0, 0])] == [8, 8]
     with pytest.raises(Refused) as error:
         endpoint.rows({"x": [3, 9]}, [0, 0])
-    assert (error.value.status, error.value.field, error.value.fix) == (400, "inputs[1]", "at most 8")
+    assert (error.value.status, error.value.field, error.value.fix) == (400, "inputs[1].x", "at most 8")

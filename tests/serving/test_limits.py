@@ -252,7 +252,7 @@ IMAGES = [
         },
     ),
     (png(1, (90, 90))[:60], 400, None),
-    (png(1, (90, 90))[:-20], 400, None),
+    (png(1, (90, 90))[:-30], 400, None),
     (floats(), 400, None),
     (animation()[: animation().index(b",") + 1], 400, None),
     (b"", 400, None),

@@ -10,8 +10,9 @@ import pytest
 
 from suite.codecs.answers import class_outputs, probability
 from suite.contracts.kinds import output_kind
-from suite.contracts.signature import File, Output
+from suite.contracts.signature import File, Input, Output
 from suite.serving.app import PAGE
+from suite.serving.descriptions import field_of
 
 NODE = shutil.which("node")
 EVIL = "<img src=x onerror=alert(1)>"
@@ -29,7 +30,11 @@ def module(tmp_path_factory):
 
 def drawn(module, answer, outputs, **context):
     described = [{**dataclasses.asdict(each), "widget": output_kind(each.kind).shown_by(each)} for each in outputs]
-    given = json.dumps({"answer": answer, "context": {"outputs": described, **context}})
+    return html_of(module, {"answer": answer, "context": {"outputs": described, **context}})
+
+
+def html_of(module, given):
+    given = json.dumps(given)
     script = str(Path(__file__).with_name("widgets.mjs"))
     done = subprocess.run([NODE, script, str(module), given], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -112,3 +117,32 @@ def test_a_continuation_follows_what_was_asked(module):
 
 def test_what_no_output_names_is_shown_as_it_is(module):
     assert "<dt>More of it</dt><dd>{&quot;a&quot;:1}</dd>" in drawn(module, {"more_of_it": {"a": 1}}, [])
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (
+            Input(name="steps", kind="number", required=False, option=True, low=1, high=100, whole=True, default=20),
+            '<input type="number" min="1" max="100" step="1" inputmode="numeric" placeholder="20"',
+        ),
+        (
+            Input(name="speed", kind="number", required=False, option=True, low=0.5, high=2, default=1.0),
+            '<input type="number" min="0.5" max="2" step="any" inputmode="decimal" placeholder="1"',
+        ),
+        (Input(name="age", kind="number", required=False), 'step="any" inputmode="decimal" placeholder="not known"'),
+        (
+            Input(name="label", kind="category", required=False, choices=("cat",), absent="any"),
+            '<option value="">any</option><option value="cat">cat</option>',
+        ),
+        (Input(name="speaker", kind="category", choices=("ann",)), '<option value="">choose one</option>'),
+        (Input(name="shop", kind="category", required=False), 'placeholder="not known"'),
+    ],
+)
+def test_a_field_says_what_can_be_given_and_what_counts_without(module, entry, expected):
+    entry = dataclasses.replace(entry, description="what it is")
+    described = {**dataclasses.asdict(entry), **field_of(entry)}
+    html = html_of(module.with_name("fields.js"), {"input": described})
+    assert expected in html and "What it is." in html
+    own = entry.option or entry.absent == "any"
+    assert ('class="field explained"' in html) == own, "a table's many columns are not explained one by one"

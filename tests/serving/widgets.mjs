@@ -1,4 +1,5 @@
-// Draws one answer with the page's widgets, in as much of a DOM as they use; prints the elements as HTML.
+// Draws one answer with the page's widgets, or the field of one input, in as much of a DOM as they use; prints the elements
+// as HTML.
 
 import { pathToFileURL } from "node:url";
 
@@ -18,6 +19,6 @@ class Element {
 
 globalThis.document = { createElement: (tag) => new Element(tag), createElementNS: (_, tag) => new Element(tag) };
 globalThis.requestAnimationFrame = () => {};
-const { answerOf } = await import(pathToFileURL(process.argv[2]));
-const { answer, context } = JSON.parse(process.argv[3]);
-console.log(answerOf(answer, context).html);
+const page = await import(pathToFileURL(process.argv[2]));
+const { answer, context, input } = JSON.parse(process.argv[3]);
+console.log((input ? page.fieldOf(input, { characters: 100 }, () => {}).node : page.answerOf(answer, context)).html);

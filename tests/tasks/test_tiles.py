@@ -257,4 +257,4 @@ def test_a_server_joins_the_tiles_of_each_request_whatever_else_it_computes(dete
         assert (status, error["code"]) == (413, "too_many_rows") and "64" in error["message"]
         huge = base64.b64encode(png(np.zeros((900, 900, 3), np.uint8))).decode()
         status, error = server.error("boxes", {"inputs": [records[1], {"image": huge}]})
-        assert (status, error["field"]) == (400, "inputs[1]") and "64 tiles" in error["message"]
+        assert (status, error["field"]) == (400, "inputs[1].image") and "64 tiles" in error["message"]
