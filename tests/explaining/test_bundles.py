@@ -12,6 +12,8 @@ from suite.errors import InputError
 from suite.explaining.explainer import Explainer
 from suite.explaining.integrated_gradients import integrated_gradients
 from suite.exporting import exporting, refreshing
+from suite.serving.endpoint import Endpoint
+from suite.serving.errors import Refused
 from suite.workflow import explaining
 from tests import predicting, untrained
 
@@ -93,6 +95,9 @@ def test_a_blank_record_is_refused_by_every_door(text, texts, bundle):
     with pytest.raises(InputError, match='input "text": holds nothing') as again:
         bundle.predict([text], program="explain")
     assert refused.value.fix == again.value.fix and refused.value.fix
+    with pytest.raises(Refused) as answered:  # as a server does
+        Endpoint(bundle.programs["explain"], None, None).rows({"text": [text]}, [0])
+    assert (answered.value.status, answered.value.field, answered.value.fix) == (400, "inputs[0]", refused.value.fix)
     assert bundle.predict([text])  # an answer it has
 
 
