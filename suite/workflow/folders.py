@@ -177,10 +177,10 @@ def _typed_whole(codec: "Codec", value: str, columns: Columns, error: InputError
     known = {entry.name for entry in codec.inputs} & columns.keys()
     record = {name: columns[name][0] for name in columns if name in known}
     record |= {entry.name: entry.example for entry in missing}
-    typed = shlex.quote(json.dumps(record, ensure_ascii=False))
+    typed = json.dumps(record, ensure_ascii=False)
     choices = "; ".join(f"{entry.name}: {', '.join(entry.choices):.300}" for entry in missing if entry.choices)
     found = f"{error.found}; {choices}" if choices else error.found
-    return InputError(error.where, error.problem, found=found, fix=f"--input {typed}")
+    return InputError(error.where, error.problem, found=found, fix=f"--input {shlex.quote(typed)}")
 
 
 def _typed(codec: "Codec", value: str) -> dict[str, Any] | None:
