@@ -70,7 +70,8 @@ class AudioFeatures(Preprocessor):
     def recordings(self, longest: float) -> Recordings:
         """How recordings of at most ``longest`` seconds are read."""
         stored = _stored(self.file, changed(self.file))[2] if self.file else 0
-        return Recordings(rate=self.rate, hop=self.front_end.hop, features=stored, longest=longest)
+        framed = self.kind != "samples"
+        return Recordings(rate=self.rate, hop=self.front_end.hop, features=stored, longest=longest, framed=framed)
 
     def fit(self, source: Source, column: str, path: Path) -> None:
         """Writes mean and deviation to ``path``, and whether the recordings are stored as features.

@@ -109,6 +109,10 @@ def _with_catalogue(given: Export) -> None:
 
     if given.format != "bundle":
         raise InputError("flag --catalogue", "is for bundles.", found=given.format, fix="--format bundle")
+    for name, value in {"engines": given.engines, "int8": given.int8, "max-drop": given.max_drop}.items():
+        if value:
+            problem = "is for a bundle with the catalogue of its run: models in ONNX would hold that one."
+            raise InputError(f"flag --{name}", problem, found="--catalogue", fix="the same command without it")
     stated = {"platforms": given.platforms, "name": given.name, "licence": given.licence, "explain": given.explain}
     options = {name: value for name, value in stated.items() if value}
     bundle, embedded = replace_catalogue(

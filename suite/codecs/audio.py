@@ -55,7 +55,7 @@ class AudioInput(Codec):
             return {"audio": self.recordings.encode(column(columns, self.audio))}
 
     def divide(self, columns: Columns, rows: Mapping[str, Any]) -> Sequence[Division]:
-        return sound_divisions(self.audio, rows["audio"].lengths.tolist(), self.recordings.per_second, "audio")
+        return sound_divisions(self.audio, rows["audio"].lengths.tolist(), self.recordings, "audio")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from suite.contracts.division import Division, Unit
+from suite.data.recordings import Recordings
 
 SIDE = 7
 """Patches of a picture along each side, of two pixels or more."""
@@ -49,11 +50,14 @@ def sound_units(column: str, seconds: float, bands: int = BANDS) -> tuple[list[U
     return units, np.arange(MOMENTS * bands).reshape(MOMENTS, bands)
 
 
-def sound_divisions(column: str, lengths: Sequence[int], per_second: float, key: str) -> list[Division]:
-    """Of recordings of ``lengths`` samples or frames, of which there are so many a second."""
+def sound_divisions(column: str, lengths: Sequence[int], recordings: Recordings, key: str) -> list[Division]:
+    """Of recordings of ``lengths`` samples or frames: in time and frequency; in time where models are given samples."""
     about = "an absent stretch has the mean of each band over the training recordings"
+    if not recordings.framed:
+        about = "an absent stretch is silent"
     divisions = []
     for length in lengths:
-        units, grid = sound_units(column, length / per_second)
-        divisions.append(Division(tuple(units), {key: grid}, {key: None}, about, scaled=frozenset({key})))
+        units, grid = sound_units(column, length / recordings.per_second, BANDS if recordings.framed else 1)
+        labels = grid if recordings.framed else grid[:, 0]
+        divisions.append(Division(tuple(units), {key: labels}, {key: None}, about, scaled=frozenset({key})))
     return divisions

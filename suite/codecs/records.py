@@ -173,7 +173,7 @@ class RecordPredictions(TableInputs, Predictions):
         if self.recordings is not None:
             for place, name in enumerate(self.audio_columns):
                 lengths = rows[f"audio_{place}"].lengths.tolist()
-                parts.append(sound_divisions(name, lengths, self.recordings.per_second, f"audio_{place}"))
+                parts.append(sound_divisions(name, lengths, self.recordings, f"audio_{place}"))
         return parts
 
     def _pictures(self, values: Sequence[Any], decoded: Decode | None) -> np.ndarray:

@@ -155,6 +155,8 @@ class Recordings:
     """Features a frame, where they do. 0: recordings are samples."""
     longest: float = 30.0
     """Seconds of the longest one."""
+    framed: bool = True
+    """Whether a model is given frames of features, stored or computed; else samples, which have no bands."""
 
     def __post_init__(self) -> None:
         rates = {"rate": (1, MAX_RATE), "hop": (1, MAX_RATE)}

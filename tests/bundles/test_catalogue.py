@@ -117,6 +117,9 @@ def test_the_command(run, bundle, tmp_path, command, refused):
     )
     assert "flag --name: is of a run" in refused("export", bundle.folder, "--to", tmp_path / "x", "--name", "y", *flags)
     assert "flag --catalogue" in refused("export", "--refresh", bundle.folder, *flags)
+    for more in (("--engines", "onnxruntime"), ("--int8",), ("--max-drop", "0.1")):
+        said = refused("export", bundle.folder, "--to", tmp_path / "x", *flags, *more)
+        assert f"flag {more[0]}: is for a bundle with the catalogue of its run" in said
 
 
 def test_a_model_without_one(tmp_path):

@@ -126,6 +126,19 @@ def test_a_number_that_is_learnt_on_no_line_says_on_which_scale_it_is_explained(
     assert one.content["explained"] == "the standardised logarithm of price" and abs(one.content["score"]) < 20
 
 
+def test_a_recording_whose_samples_are_read_is_explained_in_time(tmp_path):
+    """A model of frames has bands besides."""
+    units = {}
+    for name, made in (("samples", untrained.waveforms), ("frames", untrained.keywords)):
+        (tmp_path / name).mkdir()
+        run = untrained.untrained(made(tmp_path / name), tmp_path / name / "run")
+        wav = str(next((tmp_path / name / "speech").glob("*.wav")))
+        one = explaining.explain(run, wav)[0].explanation
+        assert np.isfinite(one.values).all() and one.values.any()
+        units[name] = len(one.division.units)
+    assert units == {"samples": 12, "frames": 48}
+
+
 def _file(folder, record):
     path = folder / "record.csv"
     path.write_text("a,b\n" + ",".join(str(values[0]) for values in record.values()) + "\n")
