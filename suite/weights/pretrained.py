@@ -238,12 +238,12 @@ def headless(weights: Published, recipe: str = "", data: str = "") -> InputError
         recipe: one that trains a head for them; empty: left to the user.
         data: where the user's records are.
     """
-    of = f"{shlex.quote(recipe or 'EXPERIMENT')} --data {shlex.quote(data or 'PATH')}"
+    recipe, data, source = recipe or "EXPERIMENT", data or "PATH", str(weights.folder)
     return InputError(
         f'weights "{weights.folder}"',
         "have no head, so they answer nothing yet.",
         found=", ".join(map(str, weights.config.get("architectures") or ())) or "a body alone",
-        fix=f"suite train {of} --checkpoint.init_from {shlex.quote(str(weights.folder))}",
+        fix=shlex.join(["suite", "train", recipe, "--data", data, "--checkpoint.init_from", source]),
     )
 
 
