@@ -238,13 +238,12 @@ def headless(weights: Published, recipe: str = "", data: str = "") -> InputError
         recipe: one that trains a head for them; empty: left to the user.
         data: where the user's records are.
     """
-    recipe, data = recipe or "EXPERIMENT", data or "PATH"
+    recipe, data, source = recipe or "EXPERIMENT", data or "PATH", str(weights.folder)
     return InputError(
         f'weights "{weights.folder}"',
         "have no head, so they answer nothing yet.",
         found=", ".join(map(str, weights.config.get("architectures") or ())) or "a body alone",
-        fix=f"suite train {shlex.quote(recipe)} --data {shlex.quote(data)} "
-        f"--checkpoint.init_from {shlex.quote(str(weights.folder))}",
+        fix=shlex.join(["suite", "train", recipe, "--data", data, "--checkpoint.init_from", source]),
     )
 
 
