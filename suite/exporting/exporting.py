@@ -332,8 +332,9 @@ def _metrics(trained_run: Run) -> dict[str, dict[str, float]]:
     finite = {
         name: {key: value for key, value in about.items() if np.isfinite(value)} for name, about in measured.items()
     }
-    goal = trained_run.experiment.goal
-    first = sorted(finite, key=lambda name: not (goal and name.endswith(f"/{goal.metric}")))  # what is named of a model
+    goal, best = trained_run.experiment.goal, trained_run.experiment.train.best.removeprefix("-")
+    named = goal.metric if goal else best  # of a model, what it was to reach, or was chosen by
+    first = sorted(finite, key=lambda name: not name.endswith(f"/{named}"))
     return {name: finite[name] for name in first if "value" in finite[name]}
 
 

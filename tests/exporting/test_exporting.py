@@ -106,9 +106,11 @@ def test_a_test_split_without_labels_is_no_metric(tmp_path):
         TASKS["texts"](tmp_path),
         {"task.data": Table(path=str(tmp_path / "data")), "task.max_length": 8, "pipeline.buckets": (8,)},
     )
+    experiment = suite.replace(experiment, {"goal": None, "train.best": "macro_f1"})
     bundle = suite.export(untrained(experiment, tmp_path / "run"), tmp_path / "bundle", platforms=("cpu",))
     assert bundle.manifest.made["checked"] == "40 records of the validation split"
     assert set(bundle.metrics) >= {"validation/accuracy", "validation/loss"}
+    assert next(iter(bundle.metrics)) == "validation/macro_f1", "the page names the one that chose the checkpoint"
     assert "| validation/accuracy | 0." in (bundle.folder / "model_card.md").read_text()
 
 
