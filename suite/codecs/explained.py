@@ -168,6 +168,11 @@ def rounded(value: float) -> float:
     return float(f"{float(value):.{DIGITS}g}")
 
 
+def explained_names(codec: Codec) -> Sequence[str]:
+    """Of the classes that are explained, or of the records of a catalogue; empty where there is one number."""
+    return codec.place_names.get("logits", ()) or codec.catalogue_names
+
+
 def told(codec: Codec, kind: str, place: int) -> tuple[str, str, NumberScale | None]:
     """What the explained number is called; the name of the class, empty of a number; and how it is read, None of log
     odds.
@@ -177,7 +182,7 @@ def told(codec: Codec, kind: str, place: int) -> tuple[str, str, NumberScale | N
         kind: key of what `Task.explained` gives.
         place: of the class, label or goal; 0 of a single number.
     """
-    names = () if kind == "value" else codec.place_names.get("logits", ())
+    names = () if kind == "value" else explained_names(codec)
     scale = codec.number_scale(place) or (NumberScale() if kind == "value" else None)
     if scale is not None:
         target = str(names[place]) if names else codec.outputs[0].name

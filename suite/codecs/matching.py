@@ -15,6 +15,7 @@ from suite.codecs.vectors import vector_answers
 from suite.contracts.batch import Columns
 from suite.contracts.bounds import LENGTH, Bounds
 from suite.contracts.codec import Codec, Input, Output
+from suite.contracts.division import Division
 from suite.data.preprocessing import tabular_values
 from suite.data.preprocessing.items import FIRST, Items
 from suite.data.preprocessing.partners import row_keys
@@ -88,6 +89,17 @@ class Ranked(ReadText):
     def purpose(self) -> str:
         return f"Ranks the {self.things} of a catalogue for a text"
 
+    def encode(self, columns: Columns) -> dict[str, Any]:
+        return super().encode(self.asked(columns))
+
+    def divide(self, columns: Columns, rows: Mapping[str, Any]) -> Sequence[Division]:
+        return super().divide(self.asked(columns), rows)
+
+    def asked(self, columns: Columns) -> Columns:
+        """The columns as a request has them: records of the data have several texts, of which the first is asked."""
+        first = lambda value: value[0] if isinstance(value, list | tuple) and value else value
+        return {**columns, self.text: list(map(first, columns[self.text]))} if self.text in columns else columns
+
     def decode(self, outputs: Mapping[str, np.ndarray], columns: Columns) -> Sequence[dict[str, Any]]:
         """``{things: [{"item", "score"}, ...]}`` for each text; the score is the cosine."""
         names = self.ranked.names
@@ -130,7 +142,7 @@ class RankedRecordings(Ranked):
 
     def encode(self, columns: Columns) -> dict[str, Any]:
         """``tokens`` int32 Ragged, of one length: buckets are those of recordings."""
-        return {"tokens": replace(self.tokens(columns), to=self.max_length)}
+        return {"tokens": replace(self.tokens(self.asked(columns)), to=self.max_length)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from suite.codecs.columns import check_columns
-from suite.codecs.explained import divided, told
+from suite.codecs.explained import divided, explained_names, told
 from suite.contracts.batch import Columns, Ragged
 from suite.contracts.division import KEPT, Division, fitted
 from suite.data.pipeline.padding import pad, padded_lengths
@@ -112,7 +112,7 @@ class Explainer:
     @property
     def names(self) -> Sequence[str]:
         """Of the classes; empty where there is one number."""
-        return self._codec.place_names.get("logits", ())
+        return explained_names(self._codec)
 
     def _place(self, chosen: str) -> int:
         if not chosen:
@@ -148,10 +148,12 @@ class Explainer:
         if self.kind:
             return
 
+        reference = self._reference  # made outside the trace, as it is kept
+
         def keys(params: Any, state: Any, rows: Any) -> dict[str, Any]:
             from flax import nnx
 
-            return self._run(nnx.merge(self.run.graph, params, state), rows)
+            return dict(self.run.experiment.task.explained(nnx.merge(self.run.graph, params, state), rows, reference))
 
         self.kind = next(iter(jax.eval_shape(keys, *self.weights, shapes_of(batch))))
 

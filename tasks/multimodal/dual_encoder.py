@@ -261,8 +261,7 @@ class Matching(Task):
         self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
     ) -> dict[str, jax.Array]:
         assert reference is not None
-        one = {"texts": batch["tokens"][:, None], "texts_mask": batch["tokens_mask"][:, None]}
-        texts = self.text_vectors(model, {**batch, **one})[:, 0]
+        texts = self._asked_texts(model, batch)
         table = jnp.pad(reference["vector"], ((FIRST, 0), (0, 0)))
         none = jnp.zeros((texts.shape[0], 1), jnp.int32)
         places = self.top
@@ -272,6 +271,18 @@ class Matching(Task):
         short = self.top - items.shape[1]
         items, scores = (jnp.pad(values, ((0, 0), (0, short))) for values in (items, scores))
         return {"top": items, "score": scores}
+
+    def _asked_texts(self, model: Any, batch: Batch) -> jax.Array:
+        """Vectors (b, d) of the texts of requests. Jitted."""
+        one = {"texts": batch["tokens"][:, None], "texts_mask": batch["tokens_mask"][:, None]}
+        return self.text_vectors(model, {**batch, **one})[:, 0]
+
+    def explained(
+        self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None
+    ) -> dict[str, jax.Array]:
+        """``logits`` (b, n) of a text among the media of the catalogue. Jitted."""
+        assert reference is not None
+        return {"logits": model.heads.sharpness() * self._asked_texts(model, batch) @ reference["vector"].T}
 
     def labelled(
         self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None

@@ -20,8 +20,10 @@ from suite.evaluation.contrast import unit
 from suite.evaluation.correlation import canonical_correlation
 from suite.evaluation.pairing import pairing_scores, pool_ranks, sigmoid_losses
 from suite.experiment.defaults import settled
+from suite.exporting import exporting
 from suite.parallel.layout import Layout, laid_out
 from suite.tasks.kept_vectors import Kept
+from suite.workflow import explaining
 from tests.conftest import simulated
 from tests.tasks import matching_child
 from tests.tasks.test_classes import bound
@@ -325,3 +327,19 @@ def test_the_texts_of_a_record_are_asked_as_one(run):
     """As where the held-back records of an export are asked, whose captions are lists."""
     (answer,) = run.predict([["a dark red square", "red"]])
     assert len(answer["pictures"]) == 10
+
+
+def test_words_are_explained_by_the_picture_that_they_find(run, tmp_path):
+    """In the run and in its bundle; of records of the data, which have several texts, by the first."""
+    text = "a red square"
+    found = run.predict([text])[0]["pictures"]
+    one = explaining.explain(run, text)[0].explanation
+    assert one.subject.name == found[0]["item"] and one.completeness < 0.01 and one.values.any()
+    assert [unit.name for unit in one.division.units] == text.split()
+    other = explaining.explain(run, text, chosen=found[1]["item"])[0].explanation
+    assert other.subject.name == found[1]["item"] and other.subject.score <= one.subject.score
+    bundle = exporting.export(run, tmp_path / "bundle", platforms=("cpu",), explain=True)
+    answer = bundle.predict([text], program="explain")[0]
+    assert answer["score"] == pytest.approx(one.subject.score, abs=1e-4) and answer["completeness_error"] < 0.02
+    several = run.predict({"caption": [[text, "something else"]]})
+    assert several[0]["pictures"][0] == found[0]
