@@ -7,7 +7,7 @@ Dims: b media, k texts of each, t tokens, n media of a pool, i width of an encod
 import shlex
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -282,7 +282,8 @@ class Matching(Task):
     ) -> dict[str, jax.Array]:
         """``logits`` (b, n) of a text among the media of the catalogue. Jitted."""
         assert reference is not None
-        return {"logits": model.heads.sharpness() * self._asked_texts(model, batch) @ reference["vector"].T}
+        texts = replace(self, frozen=())._asked_texts(model, batch)  # a frozen encoder has derivatives, too
+        return {"logits": model.heads.sharpness() * texts @ reference["vector"].T}
 
     def labelled(
         self, model: Any, batch: Batch, reference: Mapping[str, jax.Array] | None = None

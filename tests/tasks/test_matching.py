@@ -343,3 +343,11 @@ def test_words_are_explained_by_the_picture_that_they_find(run, tmp_path):
     assert answer["score"] == pytest.approx(one.subject.score, abs=1e-4) and answer["completeness_error"] < 0.02
     several = run.predict({"caption": [[text, "something else"]]})
     assert several[0]["pictures"][0] == found[0]
+
+
+def test_words_that_a_frozen_encoder_reads_are_explained(table, tmp_path):
+    """Training stops its derivatives, an explanation does not."""
+    frozen = untrained(experiment(table, **{"task.frozen": ("text",)}), tmp_path / "run")
+    assert frozen.experiment.task.frozen == ("text",)
+    one = explaining.explain(frozen, "a red square")[0].explanation
+    assert one.completeness < 0.01 and one.values.any()
