@@ -97,7 +97,11 @@ def test_a_blank_record_is_refused_by_every_door(text, texts, bundle):
     assert refused.value.fix == again.value.fix and refused.value.fix
     with pytest.raises(Refused) as answered:  # as a server does
         Endpoint(bundle.programs["explain"], None, None).rows({"text": [text]}, [0])
-    assert (answered.value.status, answered.value.field, answered.value.fix) == (400, "inputs[0].text", refused.value.fix)
+    assert (answered.value.status, answered.value.field, answered.value.fix) == (
+        400,
+        "inputs[0].text",
+        refused.value.fix,
+    )
     assert bundle.predict([text])  # an answer it has
 
 

@@ -207,7 +207,7 @@ def test_what_is_not_spoken_is_said(run):
         run.predict(asked(text=["###"]))
     with pytest.raises(InputError, match="more than 24 symbols"):
         run.predict(asked(text=["one two " * 4]))
-    with pytest.raises(InputError, match='speaker: "zoe" is no speaker'):
+    with pytest.raises(InputError, match='input "label": must be one of one, two'):
         run.predict(asked(label=["zoe"]))
     for nothing in (None, ["one"]):
         with pytest.raises(InputError, match='input "text"'):
