@@ -191,6 +191,16 @@ def test_going_on_with_other_flags_is_refused(command, refused, tmp_path):
     assert suite.open(tmp_path / "run").experiment.train.seed == 3
 
 
+def test_a_run_that_left_out_what_a_flag_is_of_goes_on(command, tmp_path):
+    """A table of numbers has no part for pictures: the same command is no other one."""
+    rows = [f"{i % 7},{i % 5},{i % 7 + 0.5 * (i % 5)}" for i in range(200)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,price", *rows]))
+    begun = ("train", "table.predict", "--data", tmp_path / "t.csv", "--target", "price", "--train.steps", "2")
+    begun += ("--train.baseline", "false", "--model.parts.image.norm", "group", "--run-dir", tmp_path / "run")
+    for _ in range(2):
+        assert command(*begun, "--continue").splitlines()[-1] == str(tmp_path / "run")
+
+
 def test_version(command, child, monkeypatch):
     """Of the checkout; of an installed distribution from its metadata."""
     stated = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -27,7 +27,7 @@ def apply_flags(experiment: "Experiment", arguments: list[str], program: str, ow
     """
     if not arguments:
         return experiment
-    arguments = [_current_flag(re.sub(r"^--finetune(?==|$)", "--finetune.kind", item)) for item in arguments]
+    arguments = list(map(_current_flag, arguments))
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -38,6 +38,12 @@ def apply_flags(experiment: "Experiment", arguments: list[str], program: str, ow
         if (refused := _raised_by_a_field(stop)) is not None:
             raise _of_flag(refused, arguments) from None
     raise _refusal(experiment, arguments, program, said.getvalue(), own)
+
+
+def typed_fields(arguments: Sequence[str]) -> list[str]:
+    """Dotted names of the fields that typed flags set."""
+    names = (_current_flag(item).partition("=")[0] for item in arguments if is_flag(item))
+    return [name.removeprefix("--").replace("-", "_") for name in names]
 
 
 def _raised_by_a_field(stop: BaseException) -> InputError | None:
@@ -284,5 +290,6 @@ def _current_flag(argument: str) -> str:
     """A flag under the present name of its field."""
     from suite.experiment.former_names import current_field
 
+    argument = re.sub(r"^--finetune(?==|$)", "--finetune.kind", argument)
     name, has_value, value = argument.removeprefix("--").partition("=")
     return f"--{current_field(name)}{has_value}{value}" if argument.startswith("--") else argument

@@ -3,12 +3,15 @@
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from suite.cli.fields import apply_flags
+from suite.cli.fields import apply_flags, typed_fields
 from suite.cli.flags import Verb, flag, is_flag, word
 from suite.cli.shared_flags import Allowing, OfExperiment, Together, folder_named
 from suite.errors import InputError
+
+if TYPE_CHECKING:
+    from suite.experiment.sections import Experiment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,28 +67,29 @@ def _trained(given: Train) -> Any:
     folder_named(given.run_dir, given)
     if not hosts.agreed(lambda: is_run(given.run_dir)):
         return verbs.train(experiment, given.run_dir)
-    _check_as_begun(given, experiment.name)
+    _check_as_begun(given, experiment)
     return _resumed(given.run_dir, given)
 
 
-def _check_as_begun(given: Train, name: str) -> None:
-    """InputError where the recipe of this ``name``, the data or a flag are others than the run was begun with."""
+def _check_as_begun(given: Train, asked: "Experiment") -> None:
+    """InputError where the recipe, the data or a typed flag are other than the run was begun with. What the run chose
+    itself, or left out of the recipe, is its own."""
     from suite.experiment.predicted import target_field
-    from suite.experiment.sections import replace
     from suite.experiment.serialization import to_json
     from suite.runs import verbs
     from suite.tuning.recipe import differences
 
     stored = verbs.stored(given.run_dir, given.allowed)
-    asked = apply_flags(stored, _parallel_flags(given.fields)[1], given.program) if stored.name == name else stored
-    if given.target:
-        asked = replace(asked, {f"task.{target_field(asked)}": given.target})
-    changed = differences(to_json(stored), to_json(asked))
-    if stored.name != name:
-        changed = {"name": (stored.name, name)}
-    path = getattr(stored.task.data, "path", "")
-    if given.data and path and Path(given.data) != Path(path):
-        changed["task.data.path"] = (path, given.data)
+    if stored.name != asked.name:
+        changed = {"name": (stored.name, asked.name)}
+    else:
+        typed = typed_fields(_parallel_flags(given.fields)[1])
+        if given.target:
+            typed.append(f"task.{target_field(asked)}")
+        if given.data and Path(given.data) != Path(getattr(stored.task.data, "path", given.data)):
+            typed.append("task.data.path")
+        pairs = differences(to_json(stored), to_json(asked))
+        changed = {name: pair for name, pair in pairs.items() if any(f"{name}.".startswith(f"{one}.") for one in typed)}
     if changed:
         raise InputError(
             "flag --continue",

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from suite.codecs.classes import Classes
-from suite.codecs.columns import column, option_numbers, reading, request_classes
+from suite.codecs.columns import column, option_input, option_numbers, reading, request_classes
 from suite.codecs.grid_units import sound_divisions
 from suite.codecs.vectors import vector_answers, vector_output
 from suite.contracts.batch import Columns
@@ -188,14 +188,4 @@ class Waveforms(Codec):
 
 def _warmth(default: float) -> Input:
     about = f"0 takes the likeliest sample, 1 draws as the model says, at most {HOTTEST:g}; without, {default:g}"
-    return Input(
-        name="temperature",
-        kind="number",
-        description=about,
-        required=False,
-        option=True,
-        example=default,
-        low=0,
-        high=HOTTEST,
-        default=default,
-    )
+    return option_input("temperature", about, 0, HOTTEST, default)

@@ -50,6 +50,22 @@ def optional(columns: Columns, name: str, rows: int) -> Sequence[Any]:
     return [None if isinstance(value, str) and not value.strip() else value for value in given]
 
 
+def option_input(name: str, about: str, low: float, high: float, default: float, whole: bool = False) -> Input:
+    """An input of a number within bounds, whose default stands where nothing is given; ``about`` is what it is."""
+    return Input(
+        name=name,
+        kind="number",
+        description=about,
+        required=False,
+        option=True,
+        example=default,
+        low=low,
+        high=high,
+        default=default,
+        whole=whole,
+    )
+
+
 def option_numbers(columns: Columns, entry: Input, rows: int) -> np.ndarray:
     """float32 (rows,) of an option, its default where nothing was given.
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from suite.codecs.columns import option_numbers, optional, request_classes, text_input, told
+from suite.codecs.columns import option_input, option_numbers, optional, request_classes, text_input, told
 from suite.contracts.batch import Columns
 from suite.contracts.bounds import LENGTH, Bounds
 from suite.contracts.codec import Codec, File, Input, Output
@@ -38,33 +38,16 @@ class MadeImages(Codec):
     @property
     def steps_input(self) -> Input:
         """How many steps lead from noise to picture."""
-        return Input(
-            name=STEPS,
-            kind="number",
-            required=False,
-            option=True,
-            example=self.steps,
-            description=f"steps from noise to picture, 1 to {self.most_steps}; without, {self.steps}",
-            low=1,
-            high=self.most_steps,
-            whole=True,
-            default=self.steps,
-        )
+        about = f"steps from noise to picture, 1 to {self.most_steps}; without, {self.steps}"
+        return option_input(STEPS, about, 1, self.most_steps, self.steps, whole=True)
 
     def guidance_input(self, of: str) -> Input:
         """How strongly ``of``, such as the class, counts."""
-        return Input(
-            name=GUIDANCE,
-            kind="number",
-            required=False,
-            option=True,
-            example=self.guidance,
-            description=f"how strongly the {of} counts: 0 not at all, 1 as it was learnt, up to {MOST_GUIDANCE:g} for "
-            f"pictures that are typical and alike; without, {self.guidance:g}",
-            low=0,
-            high=MOST_GUIDANCE,
-            default=self.guidance,
+        about = (
+            f"how strongly the {of} counts: 0 not at all, 1 as it was learnt, up to {MOST_GUIDANCE:g} for "
+            f"pictures that are typical and alike; without, {self.guidance:g}"
         )
+        return option_input(GUIDANCE, about, 0, MOST_GUIDANCE, self.guidance)
 
     @property
     def outputs(self) -> tuple[Output, ...]:

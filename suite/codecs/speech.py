@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from suite.codecs.columns import column, option_numbers, request_classes, told
+from suite.codecs.columns import column, option_input, option_numbers, request_classes, told
 from suite.codecs.columns import texts as spoken_texts
 from suite.contracts.batch import Columns
 from suite.contracts.bounds import Bounds
@@ -72,28 +72,8 @@ class SpokenTexts(Codec):
         faster = f"how fast, from {SLOWEST:g} to {FASTEST:g}; without, 1"
         higher = f"how much higher the voice is, in semitones from -{SEMITONES:g} to {SEMITONES:g}; without, 0"
         return (
-            Input(
-                name=SPEED,
-                kind="number",
-                description=faster,
-                required=False,
-                option=True,
-                example=1.0,
-                low=SLOWEST,
-                high=FASTEST,
-                default=1.0,
-            ),
-            Input(
-                name=PITCH,
-                kind="number",
-                description=higher,
-                required=False,
-                option=True,
-                example=0.0,
-                low=-SEMITONES,
-                high=SEMITONES,
-                default=0.0,
-            ),
+            option_input(SPEED, faster, SLOWEST, FASTEST, 1.0),
+            option_input(PITCH, higher, -SEMITONES, SEMITONES, 0.0),
         )
 
     @property

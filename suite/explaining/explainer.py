@@ -147,13 +147,12 @@ class Explainer:
         """
         if self.kind:
             return
-
-        reference = self._reference  # made outside the trace, as it is kept
+        _ = self._reference  # made outside the trace, as it is kept
 
         def keys(params: Any, state: Any, rows: Any) -> dict[str, Any]:
             from flax import nnx
 
-            return dict(self.run.experiment.task.explained(nnx.merge(self.run.graph, params, state), rows, reference))
+            return self._run(nnx.merge(self.run.graph, params, state), rows)
 
         self.kind = next(iter(jax.eval_shape(keys, *self.weights, shapes_of(batch))))
 

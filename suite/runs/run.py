@@ -331,10 +331,11 @@ def open(folder: str | Path, allow: tuple[str, ...] = (), *, offline: bool = Fal
     """
     folder = hub.local(folder, offline)
     if files.is_bundle(folder):
-        made = json_files.load(folder / "bundle.json", lambda content: str(content["made"]["from"]))
+        origin = json_files.load(
+            folder / "bundle.json", lambda content: f'the bundle of the run "{content["made"]["from"]}"'
+        )
         problem = "is a bundle, which answers; this needs the run that it was exported from."
-        found = f'the bundle of the run "{made}"'
-        raise InputError(f'run folder "{folder}"', problem, found=found, fix="the folder of that run")
+        raise InputError(f'run folder "{folder}"', problem, found=origin, fix="the folder of that run")
     stored = folder / "experiment.json"
     if not stored.is_file():
         inside = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []

@@ -179,8 +179,8 @@ def _typed_whole(codec: "Codec", value: str, columns: Columns, error: InputError
     record |= {entry.name: entry.example for entry in missing}
     typed = json.dumps(record, ensure_ascii=False)
     choices = "; ".join(f"{entry.name}: {', '.join(entry.choices):.300}" for entry in missing if entry.choices)
-    found = f"{error.found}; {choices}" if choices else error.found
-    return InputError(error.where, error.problem, found=found, fix=f"--input {shlex.quote(typed)}")
+    given = "; ".join(filter(None, (error.found, choices)))
+    return InputError(error.where, error.problem, found=given, fix=f"--input {shlex.quote(typed)}")
 
 
 def _typed(codec: "Codec", value: str) -> dict[str, Any] | None:

@@ -4,12 +4,10 @@ import functools
 import re
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from suite.bundles import manifest
 from suite.bundles.bundle import Bundle
 from suite.codecs.audio import Transcripts
 from suite.contracts.batch import Ragged
@@ -19,7 +17,7 @@ from suite.data.recordings import AUDIBLE, resample
 from suite.distribution import missing
 from suite.errors import InputError
 from suite.runs import run as runs
-from suite.runtime.files import is_run
+from suite.runtime.files import is_bundle, is_run
 from suite.tasks.speech.recognition import edits
 
 POCKETSPHINX = "pocketsphinx"
@@ -90,14 +88,15 @@ def check_recogniser(recogniser: str, field: str) -> None:
     if recogniser == POCKETSPHINX:
         _sphinx()
         return
-    found = f"{recogniser}, which is neither"
-    if is_run(Path(recogniser)) or (Path(recogniser) / manifest.NAME).is_file():
+    does = "is neither"
+    if is_run(recogniser) or is_bundle(recogniser):
         codec = _opened(recogniser).codec
         if isinstance(codec, Transcripts):
             return
-        found = f"{recogniser}, which {codec.purpose[:1].lower()}{codec.purpose[1:]}"
+        does = f"{codec.purpose[:1].lower()}{codec.purpose[1:]}"
     problem = "must be a run of speech recognition, a bundle of one, or pocketsphinx."
-    raise InputError(f"field {field}", problem, found=found, fix=f"--{field} {shlex.quote(POCKETSPHINX)}")
+    fix = f"--{field} {shlex.quote(POCKETSPHINX)}"
+    raise InputError(f"field {field}", problem, found=f"{recogniser}, which {does}", fix=fix)
 
 
 def _by_run(folder: str, rows: Sequence[np.ndarray], rate: int) -> list[str]:
@@ -109,7 +108,7 @@ def _by_run(folder: str, rows: Sequence[np.ndarray], rate: int) -> list[str]:
 
 @functools.lru_cache(maxsize=2)
 def _opened(folder: str) -> Any:
-    return Bundle.open(folder) if (Path(folder) / manifest.NAME).is_file() else runs.open(folder)
+    return Bundle.open(folder) if is_bundle(folder) else runs.open(folder)
 
 
 def _by_pocketsphinx(rows: Sequence[np.ndarray], rate: int) -> list[str]:

@@ -77,7 +77,7 @@ def check_classes(source: Source, column: str, flag: str) -> list[str]:
         raise InputError(
             where,
             f"holds {len(counts):,} different {kind} in {len(source):,} training records: {taken}, not classes",
-            found=", ".join(f"{brief(name)}" for name in examples) + ", ...",
+            found=", ".join(map(brief, examples)) + ", ...",
             fix=_flag(source, column, flag) or (f"write classes, such as low and high, {BARE}" if numeric else ""),
         )
     return sorted(counts, key=float) if numeric and isinstance(values, np.ndarray) else sorted(counts)

@@ -219,7 +219,7 @@ def _binary(counts: Counter[str], positive: str, column: str) -> Judgement:
         raise InputError(
             "field task.answer.positive",
             f'"{positive}" is no value of column {column}.',
-            found=", ".join(f"{brief(name)}" for name in list(counts)[:5]) + (", ..." if len(counts) > 5 else ""),
+            found=", ".join(map(brief, list(counts)[:5])) + (", ..." if len(counts) > 5 else ""),
             fix=f"--task.answer.positive {shlex.quote(closest(positive, list(counts)) or next(iter(counts), ''))}",
         )
     _check_several(tuple(counts), counts, column)
@@ -229,7 +229,7 @@ def _binary(counts: Counter[str], positive: str, column: str) -> Judgement:
             raise InputError(
                 f"column {column}",
                 f"holds {len(counts):,} different values, and two classes are stated.",
-                found=", ".join(f"{brief(name)}" for name in list(counts)[:5]) + ", ...",
+                found=", ".join(map(brief, list(counts)[:5])) + ", ...",
                 fix=f"--task.answer.positive {shlex.quote(rarest)}: that one against all others; else "
                 "--task.answer.problem classes",
             )
@@ -294,7 +294,7 @@ def _labels(values: Any, separator: str, column: str) -> Judgement:
             f"column {column}",
             f"holds {len(counts):,} different labels in {len(rows):,} training records: free text or identifiers, not "
             "labels.",
-            found=", ".join(f"{brief(name)}" for name in list(counts)[:3]) + ", ...",
+            found=", ".join(map(brief, list(counts)[:3])) + ", ...",
             fix="where another sign parts them: --task.answer.separator SIGN; else name another column",
         )
     names = tuple(sorted(counts, key=int) if indicators else sorted(counts))
