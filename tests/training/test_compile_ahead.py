@@ -79,6 +79,18 @@ def test_the_host_fills_what_is_constant_and_the_state_can_be_donated():
     assert float(initial().opt[0].mu["table"].sum()) == 0
 
 
+def test_keys_are_given_to_the_program_that_draws():
+    """So that another seed compiles nothing, and no loop folds them; a copy of what is drawn is the host's."""
+    texts = set()
+    for seed in (3, 4):
+        initial = InitialState(lambda seed=seed: drawn_state(nnx.Rngs(threefry.key(seed)))).placed(None, on_host=True)
+        texts.add(initial.lower().as_text())
+        state = initial()
+        assert (state.ema["table"] == state.params["table"]).all()
+    (text,) = texts
+    assert "while" not in text and text.count("jax.result_info") == 4
+
+
 def trained(experiment, folder, ahead):
     """The metrics of a run, and how many programs were compiled, in the thread that trains and in others."""
     jax.clear_caches()

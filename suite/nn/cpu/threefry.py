@@ -1,9 +1,8 @@
 """Threefry for a CPU: the random bits of `jax.random`, by rounds that XLA compiles in a fifth of the time.
 
 JAX emits the rounds as a loop on a CPU, and XLA compiles that loop anew for each array that is drawn, which is most of
-the work of compiling a model's initial values. Written out one after another the rounds are one kernel an array.
-
-Only for large arrays: one word of a few rounds would be computed again in every kernel that uses it.
+the work of compiling a model's initial values. Written out one after another the rounds are one kernel an array. Keys
+are JAX's: they are folded before that program, see `suite.training.initial_state`.
 """
 
 import functools
@@ -19,8 +18,6 @@ from jaxtyping import Array, UInt32
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
-_FEWEST = 1024
-"""Words of the smallest array whose rounds are written out."""
 
 
 def _bits(key: UInt32[Array, "2"], width: int, shape: tuple[int, ...]) -> Array:
@@ -29,7 +26,7 @@ def _bits(key: UInt32[Array, "2"], width: int, shape: tuple[int, ...]) -> Array:
     `Salmon et al., 2011 <https://doi.org/10.1145/2063384.2063405>`_, Threefry-2x32-20.
     """
     size = math.prod(shape)
-    if width != 32 or not _FEWEST <= size < 2**32 or not jax.config.jax_threefry_partitionable:  # type: ignore[attr-defined]
+    if width != 32 or not size < 2**32 or not jax.config.jax_threefry_partitionable:  # type: ignore[attr-defined]
         return threefry_prng_impl.random_bits(key, width, shape)
     keys = (key[0], key[1], key[0] ^ key[1] ^ jnp.uint32(_PARITY))
     low = lax.iota(jnp.uint32, size).reshape(shape) + keys[1]
