@@ -41,6 +41,8 @@ SAYS = {
     "laptop_to_pod": (r"data 2, fsdp 2, tensor 2 +loss (\d\.\d+)", 1),
 }
 """What a notebook prints of its result, and how many figures it draws at the least."""
+LONG = ("laptop_to_pod", "speech")
+"""Those that take most of a minute: with -m slow. What they call, the tests of meshes and of speech call too."""
 
 
 @pytest.mark.parametrize("source", notebooks.sources(), ids=lambda path: path.stem)
@@ -70,7 +72,7 @@ def executed(name, folder):
     return done.stdout, sorted((folder / "figures").glob("*.png"))
 
 
-@pytest.mark.parametrize("name", SAYS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in SAYS])
 def test_a_notebook_runs(name, tmp_path):
     if name in DATA:
         try:

@@ -34,7 +34,7 @@ def executed(name, folder, *arguments):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("speech", "vision"))) for name in SCRIPTS]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("speech", "text", "vision"))) for name in SCRIPTS]
 )
 def test_a_script_goes_from_data_to_an_answer_over_http(name, tmp_path):
     metric, answer = SCRIPTS[name]

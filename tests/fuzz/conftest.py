@@ -61,9 +61,9 @@ def seed() -> int:
 def budget(seed: int, tmp_path: Path) -> Budget:
     """Iterated over by a fuzzer: `for number, generator in budget`, with `budget.failed(why, input)` for a fault.
 
-    `FUZZ_CASES` cases where it is set, else as many as begin within `FUZZ_SECONDS`, 10 by default. `FUZZ_FIRST` is the
+    `FUZZ_CASES` cases where it is set, else as many as begin within `FUZZ_SECONDS`, 4 by default. `FUZZ_FIRST` is the
     number of the first case, for one that failed.
     """
     cases = os.environ.get("FUZZ_CASES")
-    seconds = float(os.environ.get("FUZZ_SECONDS", "10"))
+    seconds = float(os.environ.get("FUZZ_SECONDS", "4"))
     return Budget(seed, seconds, int(cases) if cases else None, int(os.environ.get("FUZZ_FIRST", "0")), tmp_path)

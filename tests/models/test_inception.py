@@ -51,7 +51,11 @@ def test_kernels_of_two_sides_keep_height_and_width(size):
 
 
 @pytest.mark.parametrize(
-    ("classes", "pooling", "name"), [(1008, "tensorflow", "inception_v3_fid"), (1000, "torchvision", "inception_v3")]
+    ("classes", "pooling", "name"),
+    [
+        pytest.param(1008, "tensorflow", "inception_v3_fid", marks=pytest.mark.slow),
+        (1000, "torchvision", "inception_v3"),
+    ],
 )
 def test_weights_alone_say_which_network_they_are_of_and_are_features(classes, pooling, name, tmp_path):
     made = golden.load("inception_fid")
