@@ -105,7 +105,7 @@ def number(entry: Input, value: Any, limits: Limits) -> float:
         parsed = math.inf
     within = (entry.low is None or parsed >= entry.low) and (entry.high is None or parsed <= entry.high)
     if not within or (entry.whole and parsed != parsed // 1):
-        raise Unfit("invalid_input", f"must be {wanted}.", fix=fix)
+        raise Unfit("invalid_input", f"must be {wanted}, not {parsed:.15g}.", fix=fix)
     if not abs(parsed) <= LARGEST:
         raise Unfit("number_too_large", "is larger than any number that is computed with.")
     return parsed

@@ -45,8 +45,13 @@ def request_of(body: bytes, optional: Collection[str] = ()) -> dict[str, Any]:
     return value
 
 
-def parsed(body: bytes) -> Any:
+def parsed(body: bytes, what: str = "the body", fix: str = EXAMPLE) -> Any:
     """JSON as Python values.
+
+    Args:
+        body: what is read.
+        what: it is, in an error's words.
+        fix: what can be sent instead.
 
     Raises:
         Refused: not UTF-8, not JSON, NaN or Infinity, a key that occurs twice, an integer of more than ``DIGITS``
@@ -58,10 +63,10 @@ def parsed(body: bytes) -> Any:
             body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_number, parse_int=_integer
         )
     except UnicodeDecodeError as error:
-        raise Refused(400, "invalid_json", f"the body is not UTF-8 (byte {error.start}).") from None
+        raise Refused(400, "invalid_json", f"{what} is not UTF-8 (byte {error.start}).", fix=fix) from None
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise Refused(400, "invalid_json", f"the body is not JSON: {error.msg} ({where}).") from None
+        where = f"line {error.lineno}, column {error.colno}" if b"\n" in body else f"column {error.colno}"
+        raise Refused(400, "invalid_json", f"{what} is not JSON: {error.msg} ({where}).", fix=fix) from None
     except RecursionError:
         raise Refused(400, "invalid_json", "arrays or objects are nested too deep.") from None
 

@@ -173,10 +173,15 @@ def _jsonl(data: bytes, name: str, checks: Checks) -> dict[str, list[Any]]:
 def _objects(data: bytes, name: str, checks: Checks) -> list[dict[str, Any]]:
     """An object a line."""
     checks.count(sum(1 for _ in _LINE.finditer(data)))
-    records = [parsed(line) for line in _LINE.findall(data)]
-    for record in records:
+    fix, records = f'{{"{checks.inputs[0].name}": ...}}', []
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        record = parsed(line, f"line {number}", fix)
         if not isinstance(record, dict):
-            raise Refused(400, "wrong_type", f"each line must be an object, not {json_type(record)}.", field=name)
+            message = f"line {number} must be an object, not {json_type(record)}."
+            raise Refused(400, "wrong_type", message, field=name, fix=fix)
+        records.append(record)
     return records
 
 

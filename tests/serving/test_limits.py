@@ -429,7 +429,7 @@ BODIES = [
         413,
         "an object of the body holds more than 10,000 keys.",
     ),
-    ("words", b"[1]\n", "application/jsonl", 400, "each line must be an object, not an array."),
+    ("words", b"[1]\n", "application/jsonl", 400, "line 1 must be an object, not an array."),
     (
         "clicks",
         b"price,shop,tags\nmuch,,\n",

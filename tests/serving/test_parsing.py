@@ -24,12 +24,26 @@ def test_inputs():
 @pytest.mark.parametrize(
     "body, error",
     [
-        (b"", {"code": "invalid_json", "message": "the body is not JSON: Expecting value (line 1, column 1)."}),
+        (
+            b"",
+            {
+                "code": "invalid_json",
+                "message": "the body is not JSON: Expecting value (column 1).",
+                "fix": '{"inputs": [...]}',
+            },
+        ),
         (
             b'{"inputs": [1 2]}',
-            {"code": "invalid_json", "message": "the body is not JSON: Expecting ',' delimiter (line 1, column 15)."},
+            {
+                "code": "invalid_json",
+                "message": "the body is not JSON: Expecting ',' delimiter (column 15).",
+                "fix": '{"inputs": [...]}',
+            },
         ),
-        (b'{"inputs": ["\xff"]}', {"code": "invalid_json", "message": "the body is not UTF-8 (byte 13)."}),
+        (
+            b'{"inputs": ["\xff"]}',
+            {"code": "invalid_json", "message": "the body is not UTF-8 (byte 13).", "fix": '{"inputs": [...]}'},
+        ),
         (
             b'{"inputs": [NaN]}',
             {"code": "invalid_json", "message": "NaN is not JSON.", "fix": "null for a missing value"},

@@ -112,6 +112,14 @@ def test_lines_of_objects_that_share_no_name(checks):
     assert whole(b'{"shop": 3}\r\n\n {"shop": 4}', "application/jsonl", checks) == {"shop": [3, 4]}
 
 
+def test_a_broken_line_is_named(checks):
+    with pytest.raises(Refused) as refused:
+        whole(b'{"shop": 3}\n\n{"shop" 3}\n', "application/jsonl", checks)
+    error = refused.value.body["error"]
+    assert error["message"] == "line 3 is not JSON: Expecting ':' delimiter (column 9)."
+    assert error["fix"].startswith('{"') and error["fix"].endswith('": ...}')
+
+
 def test_a_name_of_a_megabyte_is_not_compared_letter_by_letter(checks):
     name = "shop" * 500_000
     tracemalloc.start()

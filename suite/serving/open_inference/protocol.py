@@ -174,7 +174,8 @@ def _values(entry: Input, tensor: Tensor, where: str) -> list[Any]:
         gap = tensor.binary and not entry.required and not kind.textual  # null has no other form in a binary tensor
         elements = [None if gap and value == b"" else _text(value, where) for value in elements]
         if types & {"array", "object"} and not several:
-            return [None if value is None else parsed(value.encode("utf-8", "surrogatepass")) for value in elements]
+            read = lambda text: parsed(text.encode("utf-8", "surrogatepass"), "an element", "null for a missing value")
+            return [None if value is None else read(value) for value in elements]
     elif tensor.datatype != BYTES:
         elements = [None if value != value else value for value in elements]  # not a number: a gap, as in a table
     for size in reversed(tensor.shape[1:] if several else ()):
