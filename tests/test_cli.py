@@ -197,6 +197,7 @@ def test_a_run_that_left_out_what_a_flag_is_of_goes_on(command, tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(["a,b,price", *rows]))
     begun = ("train", "table.predict", "--data", tmp_path / "t.csv", "--target", "price", "--train.steps", "2")
     begun += ("--train.baseline", "false", "--model.parts.image.norm", "group", "--run-dir", tmp_path / "run")
+    begun += ("--train.batch_size", "0")  # the run chooses one
     for _ in range(2):
         assert command(*begun, "--continue").splitlines()[-1] == str(tmp_path / "run")
 

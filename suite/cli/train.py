@@ -74,6 +74,7 @@ def _trained(given: Train) -> Any:
 def _check_as_begun(given: Train, asked: "Experiment") -> None:
     """InputError where the recipe, the data or a typed flag are other than the run was begun with. What the run chose
     itself, or left out of the recipe, is its own."""
+    from suite.experiment.defaults import is_open
     from suite.experiment.predicted import target_field
     from suite.experiment.serialization import to_json
     from suite.runs import verbs
@@ -89,7 +90,12 @@ def _check_as_begun(given: Train, asked: "Experiment") -> None:
         if given.data and Path(given.data) != Path(getattr(stored.task.data, "path", given.data)):
             typed.append("task.data.path")
         pairs = differences(to_json(stored), to_json(asked))
-        changed = {name: pair for name, pair in pairs.items() if any(f"{name}.".startswith(f"{one}.") for one in typed)}
+        left_open = lambda now: asked.defaults is not None and is_open(now)  # the run has chosen one
+        changed = {
+            name: pair
+            for name, pair in pairs.items()
+            if any(f"{name}.".startswith(f"{one}.") for one in typed) and not left_open(pair[1])
+        }
     if changed:
         raise InputError(
             "flag --continue",
