@@ -41,6 +41,8 @@ WALKED = 1_000_000_000
 """Most scans times pixels of a JPEG: a few seconds of Huffman decoding."""
 WAV_CHUNKS, WAV_NOTES = 64, 1 << 20
 """Most chunks of a WAV, and bytes of those that hold no samples."""
+STREAMED = 0x7FFF_0000
+"""Length of samples from which on a WAV's header says that its writer did not know it."""
 SAMPLES_AS_THEY_ARE = (1, 3, 6, 7, 0xFFFE)
 """Encodings of a WAV that have a sample in each few bytes: integers, floats, the laws of telephony; 0xFFFE says further
 on which one of these it is."""
@@ -161,6 +163,26 @@ def tiff_size(data: bytes) -> tuple[int, int]:
         return sides[256], sides[257]
     except (KeyError, struct.error):
         raise ValueError("its head says no width and height") from None
+
+
+def lacking_of_wav(file: Any) -> float:
+    """Share of the samples that a WAV's header says and its file lacks, as after a download that was cut off.
+
+    Args:
+        file: bytes of any format, at their beginning.
+    """
+    head = file.read(12)
+    for _ in range(WAV_CHUNKS if head[:4] == b"RIFF" and head[8:] == b"WAVE" else 0):
+        chunk = file.read(8)
+        if len(chunk) < 8:
+            break
+        name, length = struct.unpack("<4sI", chunk)
+        if name == b"data":
+            begin = file.tell()
+            held = file.seek(0, os.SEEK_END) - begin
+            return max(1 - held / length, 0.0) if 0 < length < STREAMED else 0.0
+        file.seek(length + (length & 1), os.SEEK_CUR)
+    return 0.0
 
 
 def _is_plain_wav(file: Any) -> bool:

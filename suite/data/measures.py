@@ -1,5 +1,6 @@
 """Measures of columns for the inspection of a dataset: ranges of numbers, lengths of recordings, sizes of boxes."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -47,7 +48,7 @@ class Recordings:
         self.rates: Counter[int] = Counter()
 
     def add(self, values: Iterable[Any]) -> dict[int, str]:
-        """Takes recordings in, which are not decoded. Returns place -> reason of those that cannot be opened."""
+        """Takes recordings in. Returns place -> reason of those that training leaves out, see `recordings.examine`."""
         faults: dict[int, str] = {}
         for place, value in enumerate(values):
             if isinstance(value, np.ndarray):
@@ -58,6 +59,9 @@ class Recordings:
                 if error.where.startswith("package "):
                     raise
                 faults[place] = error.reason if isinstance(error, recordings.Unusable) else recordings.ENDED
+                continue
+            if reason := recordings.examine(value, rate, 1, math.inf):
+                faults[place] = reason
                 continue
             self.seconds.append(seconds)
             self.rates[rate] += 1

@@ -18,7 +18,7 @@ import numpy as np
 
 from suite.contracts.batch import Ragged
 from suite.contracts.bounds import check_bounds
-from suite.contracts.plain_files import is_plain_recording
+from suite.contracts.plain_files import is_plain_recording, lacking_of_wav
 from suite.contracts.values import AUDIO_FORMATS, AUDIO_READ, CHANNELS, MAX_RATE, audio_format, begins_as_audio
 from suite.data.reading import AUDIO
 from suite.distribution import missing
@@ -294,7 +294,7 @@ def _examined(value: Any, rate: int, hop: int, longest: float) -> str:
                 _mixed(name, _read(name, file, start, count))
             else:
                 _read(name, file, start, min(count, _END))
-                if file.format != "MP3":  # whose end is found by decoding all of it
+                if file.format not in _MISSED:  # whose end is found by decoding all of it
                     _read(name, file, start + max(count - _END, 0), min(count, _END))
     except Unusable as error:
         return error.reason
@@ -303,6 +303,9 @@ def _examined(value: Any, rate: int, hop: int, longest: float) -> str:
 
 _END = 1024
 """Samples that are read at each end of a recording to see whether it can be decoded."""
+_MISSED = ("OGG", "MP3")
+"""Formats in which libsndfile, sent to a frame, now and then gives other samples or too few: they are decoded from the
+beginning, in one go, since soundfile sends it to where each reading ends."""
 _REPLACE = f"replace or remove the file; {' '.join(AUDIO)} are read"
 
 
@@ -366,6 +369,8 @@ def _converted(name: str) -> str:
 
 def _extent(value: Any, file: Any) -> tuple[int, int]:
     """First frame and number of frames of a recording, or of a piece of it."""
+    if not isinstance(value, Piece) or value.duration is None:
+        _check_whole(value, file)
     if not isinstance(value, Piece):
         return 0, file.frames
     lasts, slack = file.frames, round(SLACK * file.samplerate)
@@ -384,16 +389,32 @@ def _extent(value: Any, file: Any) -> tuple[int, int]:
     return start, min(count, lasts - start)
 
 
+def _check_whole(value: Any, file: Any) -> None:
+    """Of a WAV libsndfile gives what is there; other formats end in an error where they are cut off."""
+    path = value.path if isinstance(value, Piece) else value
+    with io.BytesIO(path) if isinstance(path, bytes) else open(path, "rb") as content:
+        lacking = lacking_of_wav(content)
+    lasts = file.frames / file.samplerate
+    if lasts and lasts / (1 - lacking) > lasts + SLACK:
+        raise Unusable(
+            "recording that is cut off",
+            name_of(value),
+            "this recording is cut off",
+            found=f"{lasts:.3g} s, of {lasts / (1 - lacking):.3g} s by its header",
+            fix=f"fetch it again, or keep what is there: {_converted(name_of(path))}",
+        )
+
+
 def _read(name: str, file: Any, start: int, count: int) -> np.ndarray:
     """float32 (n, channels)."""
-    if count * file.channels > MAX_SAMPLES:
-        problem, extent = (
-            f"this recording has more than {MAX_SAMPLES:,} samples",
-            f"{count:,} in {file.channels} channels",
-        )
-        raise Unusable(f"more than {MAX_SAMPLES:,} samples", name, problem, found=extent)
-    file.seek(start)
-    samples: np.ndarray = file.read(count, dtype="float32", always_2d=True)
+    passed = start if file.format in _MISSED else 0
+    if (passed + count) * file.channels > MAX_SAMPLES:
+        problem = f"this recording has more than {MAX_SAMPLES:,} samples" + " before the piece ends" * bool(passed)
+        found = f"{passed + count:,} in {file.channels} channels"
+        fix = _converted(str(file.name)) if passed else ""
+        raise Unusable(f"more than {MAX_SAMPLES:,} samples", name, problem, found=found, fix=fix)
+    file.seek(start - passed)
+    samples: np.ndarray = file.read(passed + count, dtype="float32", always_2d=True)[passed:]
     if not len(samples):
         raise Unusable("empty recording", name, "this recording holds no samples", fix="replace or remove the file")
     if len(samples) < count and file.format != "MP3":  # whose length is an estimate

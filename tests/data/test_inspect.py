@@ -85,12 +85,16 @@ def test_broken_images_are_counted():
 
 
 def test_broken_files_are_named_with_the_reason(tmp_path):
-    """Recordings by their headers and pieces, pictures by decoding, the first three of a reason by name."""
-    pytest.importorskip("soundfile")
+    """Recordings as training looks at them, pictures by decoding, the first three of a reason by name."""
+    soundfile = pytest.importorskip("soundfile")
     (tmp_path / "a.wav").write_bytes(wav(np.zeros(800), 8000))
     (tmp_path / "b.wav").write_bytes(b"nothing")
     rows = [{"audio": "a.wav"}, {"audio": "a.wav", "offset": 100}, {"audio": "a.wav", "duration": 400}]
     rows += [{"audio": "b.wav"}] + [{"audio": f"{place}.wav"} for place in range(4)]
+    (tmp_path / "cut.wav").write_bytes(wav(np.zeros(8000), 8000)[:8000])
+    (tmp_path / "empty.wav").write_bytes(wav(np.zeros(0), 8000))
+    soundfile.write(tmp_path / "nan.wav", np.full(800, np.nan), 8000, subtype="FLOAT")
+    rows += [{"audio": f"{name}.wav"} for name in ("cut", "empty", "nan")]
     manifest = tmp_path / "m.jsonl"
     manifest.write_text("\n".join(json.dumps({**row, "split": "train"}) for row in rows))
     report = inspect(AudioManifest(path=str(manifest)).open)
@@ -99,6 +103,9 @@ def test_broken_files_are_named_with_the_reason(tmp_path):
         "piece past the end of its recording": 2,
         "format that is not read": 1,
         "no such recording": 4,
+        "recording that is cut off": 1,
+        "empty recording": 1,
+        "samples that are not finite": 1,
     }
     assert part["recordings"]["audio"]["seconds"]["max"] == 0.1
     text = render(report)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 
 from suite.data import recordings
 from suite.data.preprocessing import audio
@@ -189,3 +190,16 @@ def test_both_tasks_encode_the_pieces(tmp_path, task, name):
         [2, 3, 4],
         [0, 1, 2],
     )
+
+
+@pytest.mark.parametrize(("name", "rate"), [("a.ogg", 44_100), ("a.mp3", 16_000)])
+def test_a_piece_is_that_part_of_its_recording(name, rate, tmp_path):
+    """libsndfile, asked for a frame of such a file, gives another one now and then."""
+    rng, path = np.random.default_rng(1), tmp_path / name
+    for frames in rng.integers(rate // 2, 4 * rate, 6):
+        soundfile.write(path, 0.3 * rng.standard_normal(frames), rate)
+        assert recordings.examine(str(path), rate, 1, 60.0) == ""
+        whole = recordings.decode(str(path), rate, 60.0)
+        for start in rng.integers(0, len(whole) - 1000, 60):
+            piece = recordings.Piece(str(path), start / rate, 1000 / rate)
+            np.testing.assert_allclose(recordings.decode(piece, rate, 60.0), whole[start : start + 1000], atol=1e-6)

@@ -78,6 +78,25 @@ def test_a_recording_without_samples_is_refused(tmp_path):
         recordings.decode(np.zeros((2, 2), np.int16), RATE)
 
 
+def test_a_wav_that_is_cut_off_is_refused(tmp_path):
+    """Other formats end in an error there; a WAV that was written as a stream says no length."""
+    whole = (tmp_path / write(tmp_path / "a.wav", tone(1.0))).read_bytes()
+    path = tmp_path / "cut.wav"
+    path.write_bytes(whole[: len(whole) // 2])
+    for value in (str(path), path.read_bytes(), recordings.Piece(str(path), 0.1)):
+        with pytest.raises(InputError, match=r"this recording is cut off\n  found: 0.499 s, of 1 s by its header\n"):
+            recordings.decode(value, RATE)
+    assert recordings.examine(str(path), RATE, 1, 60.0) == "recording that is cut off"
+    assert len(recordings.decode(recordings.Piece(str(path), 0.1, 0.2), RATE)) == RATE // 5
+    for said in (0xFFFFFFFF, 0x7FFFF000, 0):
+        streamed = bytearray(whole)
+        streamed[40:44] = said.to_bytes(4, "little")
+        path.write_bytes(streamed)
+        assert recordings.examine(str(path), RATE, 1, 60.0) in ("", "empty recording" * (not said))
+    path.write_bytes(whole[:-20])  # a few samples are the writer's rounding
+    assert len(recordings.decode(str(path), RATE)) == RATE - 10
+
+
 def test_unusable_recordings_are_dropped_and_counted(tmp_path):
     (tmp_path / "bad.wav").write_bytes(b"no header")
     good = [write(tmp_path / "a.wav"), write(tmp_path / "b.wav")]
