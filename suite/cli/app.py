@@ -183,7 +183,10 @@ def _fail(name: str, error: Exception) -> NoReturn:
 def _split(arguments: list[str]) -> tuple[str, list[str]]:
     """The verb, of one word or two, and the arguments behind it."""
     two = " ".join(arguments[:2])
-    if two in VERBS or (arguments[0] not in VERBS and any(verb.startswith(f"{arguments[0]} ") for verb in VERBS)):
+    within = [verb for verb in VERBS if verb.startswith(f"{arguments[0]} ")]
+    if len(within) == 1 and arguments[0] not in VERBS and arguments[1:2] in (["--help"], ["-h"]):
+        return within[0], arguments[1:]
+    if two in VERBS or (arguments[0] not in VERBS and within):
         return two, arguments[2:]
     return arguments[0], arguments[1:]
 

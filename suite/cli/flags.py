@@ -347,7 +347,9 @@ class _Reader:
             raise InputError(f'word "{left[0]}"', "stands before the -- that begins the command.", fix=fix)
         if left:
             expected = " ".join(option.name for option in self.words) or "no words"
-            fix = shlex.join(["suite", *self.kind.verb.split(), *(a for a in self.arguments if a not in left)])
+            records = ["--input", left[0]] if "--input" in self.flags and "input" not in self.values else []
+            kept = (argument for argument in self.arguments if argument not in left)
+            fix = shlex.join(["suite", *self.kind.verb.split(), *kept, *records])
             raise InputError(f'word "{left[0]}"', f"is one too many: suite {self.kind.verb} takes {expected}.", fix=fix)
         return values
 

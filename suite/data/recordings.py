@@ -394,6 +394,7 @@ def _check_whole(value: Any, file: Any) -> None:
     path = value.path if isinstance(value, Piece) else value
     with io.BytesIO(path) if isinstance(path, bytes) else open(path, "rb") as content:
         lacking = lacking_of_wav(content)
+    again = "" if isinstance(path, bytes) else f"fetch it again, or keep what is there: {_converted(name_of(path))}"
     lasts = file.frames / file.samplerate
     if lasts and lasts / (1 - lacking) > lasts + SLACK:
         raise Unusable(
@@ -401,7 +402,7 @@ def _check_whole(value: Any, file: Any) -> None:
             name_of(value),
             "this recording is cut off",
             found=f"{lasts:.3g} s, of {lasts / (1 - lacking):.3g} s by its header",
-            fix=f"fetch it again, or keep what is there: {_converted(name_of(path))}",
+            fix=again or "send it whole",
         )
 
 

@@ -7,7 +7,9 @@ from typing import Literal
 import pytest
 
 from suite.cli import app, help
+from suite.cli.explain import Explain
 from suite.cli.flags import Flags, Verb, command, flag, nearest, options, parse, replaced, word
+from suite.cli.predict import Predict
 from suite.errors import InputError
 
 
@@ -84,6 +86,13 @@ def test_a_refusal_names_the_fault_and_a_command_that_is_right(arguments, where,
         parse(Paint, shlex.split(fix)[2:])
 
 
+def test_a_record_behind_the_run_is_advised_as_the_input():
+    for verb in (Predict, Explain):
+        error = refused("run", "a b.wav", kind=verb)
+        assert (error.where, error.fix) == ('word "a b.wav"', f"suite {verb.verb} run --input 'a b.wav'")
+    assert refused("run", "b", "--input", "a", kind=Predict).fix == "suite predict run --input a"
+
+
 def test_a_flag_given_twice_is_refused():
     assert refused("house", "--coats", "1", "--coats", "2").problem == "is given twice."
 
@@ -144,6 +153,10 @@ def test_examples_of_help_are_read(verb):
 def test_the_overview_names_every_verb(command):
     printed = command("--help")
     assert all(f"\n  {name} " in printed for name in app.VERBS)
+
+
+def test_the_help_of_the_only_verb_of_its_first_word(command):
+    assert command("data", "--help") == command("data", "inspect", "--help")
 
 
 def test_a_verb_that_was_mistyped(refused):
