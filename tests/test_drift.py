@@ -79,6 +79,20 @@ def test_few_records_tell_nothing_and_none_are_refused(run, tmp_path):
         folders.predict_input(run, str(tmp_path / "header.csv"))
 
 
+def test_records_without_an_answer_are_said(run, tmp_path, monkeypatch):
+    """Such as recordings that are cut off: here every tenth record is one that the model refuses."""
+    whole = type(run).predict_each
+
+    def some(self, columns):
+        error = InputError("x.wav", "this recording is cut off", fix="send it whole")
+        return [answer if place % 10 else error for place, answer in enumerate(whole(self, columns))]
+
+    monkeypatch.setattr(type(run), "predict_each", some)
+    compared = suite.drift(run, records(tmp_path / "new.csv", 0.0))
+    said = "30 of 300 new records have no answer, the first: x.wav: this recording is cut off"
+    assert said in compared.lines and compared.records == 300
+
+
 def test_what_cannot_be_compared_is_refused(run, tmp_path):
     (tmp_path / "other.csv").write_text("c\n1\n")
     with pytest.raises(InputError, match="a"):

@@ -64,7 +64,7 @@ class Drifts:
     Attributes:
         drifts: of columns with training, and of answers with those on the validation split, which was not trained on.
         records, references: how many new records, and training records, were compared.
-        left: columns that are compared by the answers alone, and why.
+        left: columns that are compared by the answers alone, and why; records without an answer.
     """
 
     drifts: tuple[Drift, ...]
@@ -141,8 +141,10 @@ def drift(run: Run, data: str) -> Drifts:
             left.append(f"{entry.name} ({entry.kind}) is compared by the answers alone")
     known = held_out[evenly_spaced(held_out, MOST)]
     inputs = [entry.name for entry in codec.inputs]
-    before = _answers(run, {name: known[name] for name in inputs if name in known})
-    after = _answers(run, new)
+    before, unanswered = _answers(run, {name: known[name] for name in inputs if name in known}, "validation")
+    left += unanswered
+    after, unanswered = _answers(run, new, "new")
+    left += unanswered
     for output in codec.outputs:
         sides = [[answer[output.name] for answer in answers if output.name in answer] for answers in (before, after)]
         if not all(sides):
@@ -180,8 +182,16 @@ def _sampled(data: str, codec: Codec) -> dict[str, list[Any]]:
     return columns
 
 
-def _answers(run: Run, columns: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [answer for answer in run.predict_each(columns) if isinstance(answer, dict)]
+def _answers(run: Run, columns: Mapping[str, Any], which: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """The answers to ``which`` records, and what is to be said of those that cannot be answered."""
+    each = run.predict_each(columns)
+    refused = [str(answer).splitlines()[0] for answer in each if not isinstance(answer, dict)]
+    told = (
+        [f"{len(refused):,} of {len(each):,} {which} records have no answer, the first: {refused[0]}"]
+        if refused
+        else []
+    )
+    return [answer for answer in each if isinstance(answer, dict)], told
 
 
 def _numbers(values: Sequence[Any] | np.ndarray, name: str) -> np.ndarray:
